@@ -1,0 +1,267 @@
+"""The command line: `python -m mergeit_async`.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 stopped early and resumable.
+Logs go to stderr; with --json one JSON object goes to stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NoReturn
+
+import anyio
+import orjson
+import typer
+from rich.console import Console
+
+from mergeit_async.data.export import FORMATS
+from mergeit_async.engine.export import Summary
+from mergeit_async.engine.preview import preview
+from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.run_dir import RunDir
+from mergeit_async.engine.status import read_status
+from mergeit_async.errors import MergeItError, StoppedError, UsageError
+from mergeit_async.job import Job
+from mergeit_async.options import (
+    merge_options,
+    plan_options,
+    setting_values,
+    settings_from,
+    transport_options,
+    with_options,
+)
+from mergeit_async.simulator.server import serve
+from mergeit_async.simulator.settings import SimulatorSettings
+from mergeit_async.templates.version import list_prompts, load_prompt
+from mergeit_async.viewer.progress import show_progress
+from mergeit_async.viewer.tables import align, preview_text, status_text, summary_text
+
+app = typer.Typer(
+    help="Merge large instruction-tuning datasets into small, rich ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+prompts_app = typer.Typer(help="The prompt versions on disk.", no_args_is_help=True)
+app.add_typer(prompts_app, name="prompts")
+
+DatasetArgument = Annotated[
+    Path, typer.Argument(help="JSON, JSONL, CSV or Parquet; .gz and .zst too.")
+]
+RunArgument = Annotated[Path, typer.Argument(help="The directory given as --out.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command()
+@with_options(plan_options, merge_options, transport_options)
+def run(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="Directory of the run; absent or empty.")],
+    as_json: JsonOption = False,
+    **options: Any,
+) -> None:
+    """Merge DATASET; the result is OUT/merged.jsonl."""
+    execute(Job.begin(settings_from(dataset, options), out), as_json)
+
+
+@app.command()
+@with_options(transport_options)
+def resume(
+    run_dir: RunArgument,
+    retry_failed: Annotated[bool, typer.Option(help="Also groups that never got a reply.")] = False,
+    as_json: JsonOption = False,
+    **options: Any,
+) -> None:
+    """Go on with an interrupted run; nothing that was paid is paid again."""
+    job = Job.reopen(run_dir, setting_values(options))
+    execute(job, as_json, retry_failed=retry_failed)
+
+
+@app.command()
+def status(run_dir: RunArgument, as_json: JsonOption = False) -> None:
+    """What a run has done so far; also while it is working."""
+    found = RunDir(run_dir)
+    now = read_status(found)
+    show(asdict(now) if as_json else status_text(now, found))
+
+
+@app.command()
+@with_options(plan_options, merge_options, transport_options)
+def plan(dataset: DatasetArgument, as_json: JsonOption = False, **options: Any) -> None:
+    """Groups, calls, tokens, cost and time of a run, without sending anything."""
+    settings = settings_from(dataset, options)
+    with TemporaryDirectory(prefix="mergeit-plan-") as folder:
+        planned = preview(settings, Path(folder) / "run", Progress())
+    show(asdict(planned) if as_json else preview_text(planned))
+
+
+@app.command()
+def export(
+    run_dir: RunArgument,
+    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    to: Annotated[
+        Path | None, typer.Option(help="File to write; default: beside merged.jsonl.")
+    ] = None,
+) -> None:
+    """Write the result of a finished run in another format."""
+    if format_ not in FORMATS:
+        raise UsageError(f"There is no format {format_!r}; there is {', '.join(FORMATS)}.")
+    found = RunDir(run_dir)
+    found.read_record()
+    target = to or run_dir / f"merged.{format_}.json"
+    count = FORMATS[format_](found.merged, target)
+    show(f"{count:,} rows in {target}")
+
+
+@prompts_app.command("list")
+def list_command(
+    prompts: Annotated[Path | None, typer.Option(help="Directory of your own.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All prompt versions."""
+    found = list_prompts(prompts)
+    if as_json:
+        show({"prompts": [asdict(version) for version in found]})
+    else:
+        show(align((version.name, version.hash[:12], version.title) for version in found))
+
+
+@prompts_app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="For example merge/v1.")],
+    prompts: Annotated[Path | None, typer.Option(help="Directory of your own.")] = None,
+) -> None:
+    """The turns that a version sends before the rows."""
+    version = load_prompt(name, prompts)
+    turns = [f"--- {turn.role}\n{turn.content}" for turn in version.preamble]
+    show("\n\n".join([f"{version.name}  {version.hash}  {version.title}", *turns]))
+
+
+@app.command()
+def simulator(
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
+    latency: Annotated[float, typer.Option(help="Median seconds to an answer.")] = 0.0,
+    latency_sigma: Annotated[float, typer.Option(help="Log-normal spread; 0: constant.")] = 0.0,
+    rpm: Annotated[float | None, typer.Option(help="Requests a minute.")] = None,
+    tpm: Annotated[float | None, typer.Option(help="Tokens a minute.")] = None,
+    fault_rate: Annotated[float, typer.Option(help="Share of calls that fail.")] = 0.0,
+    content_fault_rate: Annotated[float, typer.Option(help="Share of bad merges.")] = 0.0,
+    api_key: Annotated[str | None, typer.Option(help="Refuse any other key.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of faults and answers.")] = 0,
+) -> None:
+    """An OpenAI-compatible server on loopback, with limits and faults, for rehearsals.
+
+    GET /stats tells what it saw.
+    """
+    serve(
+        SimulatorSettings(
+            port=port,
+            latency_s=latency,
+            latency_sigma=latency_sigma,
+            rpm=rpm,
+            tpm=tpm,
+            fault_rate=fault_rate,
+            content_fault_rate=content_fault_rate,
+            api_key=api_key,
+            seed=seed,
+        )
+    )
+
+
+def execute(job: Job, as_json: bool, *, retry_failed: bool = False) -> None:
+    """Run `job` to its end with a display; ends the process where it stops early."""
+    console = Console(stderr=True)
+    try:
+        summary = anyio.run(
+            work, job, console, retry_failed, backend_options={"use_uvloop": has_uvloop()}
+        )
+    except StoppedError as error:
+        leave_stopped(job, str(error))
+    run_dir = job.run_dir
+    as_object = asdict(summary) | {"run_dir": str(run_dir.path)}
+    show(as_object if as_json else summary_text(summary, run_dir))
+
+
+async def work(job: Job, console: Console, retry_failed: bool) -> Summary:
+    """Run `job` beside its display and the watch for signals."""
+    result: Summary | MergeItError
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(show_progress, job.progress, console)
+        tasks.start_soon(watch_signals, job, console)
+        try:
+            result = await job.run(retry_failed=retry_failed)
+        except MergeItError as error:
+            result = error
+        tasks.cancel_scope.cancel()
+    if isinstance(result, MergeItError):
+        raise result
+    return result
+
+
+async def watch_signals(job: Job, console: Console) -> None:
+    """The first SIGINT or SIGTERM drains the job, the second ends the process at once."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if job.is_draining:
+                console.show_cursor()
+                leave_stopped(job, "Stopped at once; calls in flight may have been billed.")
+            job.drain()
+            console.print("Finishing what is in flight; once more to stop at once.")
+
+
+def leave_stopped(job: Job, why: str) -> NoReturn:
+    """End the process with code 3; the last line on stderr is the command to go on with."""
+    path = shlex.quote(str(job.run_dir.path))
+    sys.stderr.write(f"{sentence(why)}\npython -m mergeit_async resume {path}\n")
+    leave(StoppedError.exit_code)
+
+
+def leave(code: int) -> NoReturn:
+    """End now: a planner's thread may be deep in a computation that nobody waits for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def show(result: str | dict[str, Any]) -> None:
+    """The result of a command, on stdout."""
+    if isinstance(result, dict):
+        result = orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
+    sys.stdout.write(result + "\n")
+
+
+def sentence(text: str) -> str:
+    """`text` with a full stop."""
+    return text.rstrip(".") + "."
+
+
+def has_uvloop() -> bool:
+    """Whether the faster event loop is installed."""
+    with suppress(ImportError):
+        import uvloop  # noqa: F401
+
+        return True
+    return False
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the process."""
+    try:
+        app(standalone_mode=True)
+    except MergeItError as error:
+        sys.stderr.write(f"mergeit_async: {sentence(str(error))}\n")
+        leave(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped before anything was begun.\n")
+        leave(StoppedError.exit_code)
+    except BrokenPipeError:
+        leave(1)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""Files and rows: a dataset's records come in, usable rows and rejects go out; results go back."""

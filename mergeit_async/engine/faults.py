@@ -1,0 +1,115 @@
+"""What follows from a fault: one table from its kind to retry, stop or give up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mergeit_async.errors import FaultKind, ProviderError, StoppedError
+
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 30.0
+# A server that asks for more than this is not waited for by one request: see Breaker.
+LONGEST_RETRY_AFTER_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one kind of fault means for its request and for the run.
+
+    `retry`: the same request may succeed later. `counts`: a retry uses up one of the request's
+    tries. `verdict`: the server judged this very payload, so the group's originals stay, and the
+    next run would hear the same. `stop_after`: consecutive faults without any success that stop
+    the run, once also `patience_s` seconds have passed since the last success; before the first
+    success `first_patience_s` counts instead.
+    """
+
+    retry: bool = True
+    counts: bool = True
+    verdict: bool = False
+    stop_after: int = 20
+    patience_s: float = 30.0
+    first_patience_s: float = 15.0
+    advice: str = ""
+
+
+RULES: Mapping[FaultKind, Rule] = MappingProxyType(
+    {
+        FaultKind.RATE_LIMIT: Rule(
+            counts=False,
+            patience_s=180.0,
+            first_patience_s=180.0,
+            advice="lower --rpm, --tpm or --max-in-flight",
+        ),
+        FaultKind.QUOTA: Rule(retry=False, stop_after=1, advice="top up the account"),
+        FaultKind.AUTH: Rule(
+            retry=False, stop_after=1, advice="check the key and which model it may use"
+        ),
+        FaultKind.NOT_FOUND: Rule(
+            retry=False,
+            stop_after=1,
+            advice="check --base-url, and whether the server offers that model",
+        ),
+        FaultKind.BAD_REQUEST: Rule(
+            retry=False, patience_s=0.0, first_patience_s=0.0, advice="check --base-url"
+        ),
+        FaultKind.CONTEXT_LENGTH: Rule(retry=False, verdict=True, stop_after=0),
+        FaultKind.CONTENT_FILTER: Rule(retry=False, verdict=True, stop_after=0),
+        FaultKind.SERVER: Rule(advice="see what the server's log says"),
+        FaultKind.TIMEOUT: Rule(advice="check the server, or raise --timeout"),
+        FaultKind.CONNECTION: Rule(
+            stop_after=3,
+            first_patience_s=3.0,
+            advice="check that the server runs and --base-url is right",
+        ),
+        FaultKind.MALFORMED: Rule(advice="check that --base-url speaks chat completions"),
+    }
+)
+
+
+def backoff_s(fault: ProviderError, tries: int, jitter: float) -> float:
+    """Seconds to wait before try `tries` + 1; `jitter` is uniform in [0, 1).
+
+    A wait the server asked for is never shortened, only spread by up to a tenth; else the wait
+    doubles from half a second on, and half of it is random, so that clients part ways.
+    """
+    if fault.retry_after_s is not None:
+        return min(fault.retry_after_s, LONGEST_RETRY_AFTER_S) * (1 + 0.1 * jitter)
+    full = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(tries - 1, 16))
+    return full * (0.5 + 0.5 * jitter)
+
+
+class Breaker:
+    """Stops a run whose calls cannot succeed, instead of letting every group fail."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ever_succeeded = False
+        self._succeeded_at = clock()
+        self._consecutive = 0
+
+    def success(self) -> None:
+        """A call came through."""
+        self._ever_succeeded = True
+        self._succeeded_at = self._clock()
+        self._consecutive = 0
+
+    def fault(self, fault: ProviderError) -> None:
+        """A call failed; raises `StoppedError` when the run should stop for it."""
+        rule = RULES[fault.kind]
+        if not rule.stop_after:
+            return
+        self._consecutive += 1
+        patience_s = rule.patience_s if self._ever_succeeded else rule.first_patience_s
+        waited_s = self._clock() - self._succeeded_at
+        if self._consecutive >= rule.stop_after and (
+            rule.stop_after == 1 or waited_s >= patience_s
+        ):
+            raise stop_for(fault)
+
+
+def stop_for(fault: ProviderError) -> StoppedError:
+    """The end of a run because of `fault`, with what the user can do about it."""
+    return StoppedError(f"The server does not take the work: {fault}; {RULES[fault.kind].advice}.")

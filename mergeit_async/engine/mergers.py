@@ -1,0 +1,155 @@
+"""From one group to its outcome: by a model's replies, or by keyless composition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mergeit_async.config import Settings
+from mergeit_async.engine.caller import Caller, GaveUp, Judgement
+from mergeit_async.engine.faults import RULES
+from mergeit_async.engine.journal import Journal
+from mergeit_async.merging.compose import compose
+from mergeit_async.merging.gate import check_merge
+from mergeit_async.merging.messages import build_request
+from mergeit_async.merging.verdict import judge_reply
+from mergeit_async.records import (
+    ChatReply,
+    ChatRequest,
+    Example,
+    Group,
+    Outcome,
+    Refusal,
+    Status,
+)
+from mergeit_async.templates.version import PromptVersion
+
+ACCEPTED = "accepted"
+# The paper's, for prompts that name none.
+DEFAULT_TEMPERATURE = 0.25
+
+
+class Merger(Protocol):
+    """Brings one group to its end and commits that to the journal."""
+
+    async def merge(self, group: Group) -> Outcome:
+        """The outcome of `group`, durable."""
+        ...
+
+
+class ComposeMerger:
+    """Composes a group's rows into one without any model (`offline/compose`)."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def merge(self, group: Group) -> Outcome:
+        """The composition of `group`, or its originals where the gate refuses that."""
+        composed = compose(group.rows)
+        result = check_merge(composed, group.rows) or composed
+        outcome = conclude(group, 1, result)
+        await self._journal.add_outcome(outcome)
+        return outcome
+
+
+class ChatMerger:
+    """Asks a model, in the paper's order: accept, else ask again, else the originals stay.
+
+    What a reply leads to depends on group, sample number and reply alone, so that it does not
+    matter in which run it was received.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Group, int], ChatRequest],
+        caller: Caller,
+        journal: Journal,
+        max_attempts: int,
+    ) -> None:
+        self._build = build
+        self._caller = caller
+        self._journal = journal
+        self._max_attempts = max_attempts
+
+    async def merge(self, group: Group) -> Outcome:
+        """The first accepted merge of `group`, or its originals after `max_attempts` replies."""
+        sample = 0
+        while True:
+            try:
+                judgement = await self._draw(group, sample)
+            except GaveUp as end:
+                outcome = give_up(group, sample, end)
+                await self._journal.add_outcome(outcome)
+                return outcome
+            if judgement.outcome is not None:
+                return judgement.outcome
+            sample += 1
+
+    async def _draw(self, group: Group, sample: int) -> Judgement:
+        """Judge the `sample`-th reply, known from earlier or asked for now."""
+        request = self._build(group, sample)
+
+        def judge(reply: ChatReply) -> Judgement:
+            return self._judge(group, sample, reply)
+
+        reply = self._journal.known_reply(request.key)
+        if reply is None:
+            return await self._caller.call(group.position, request, judge)
+        judgement = judge(reply)
+        if judgement.outcome is not None:
+            await self._journal.add_outcome(judgement.outcome)
+        return judgement
+
+    def _judge(self, group: Group, sample: int, reply: ChatReply) -> Judgement:
+        result = judge_reply(reply, group.rows)
+        is_last = sample + 1 >= self._max_attempts
+        verdict = result.reason if isinstance(result, Refusal) else ACCEPTED
+        settled = verdict == ACCEPTED or is_last
+        return Judgement(verdict, conclude(group, sample + 1, result) if settled else None)
+
+
+def conclude(group: Group, attempts: int, result: Example | Refusal) -> Outcome:
+    """The outcome of a group whose last reply gave `result`."""
+    if isinstance(result, Example):
+        return Outcome(group.position, group.id, Status.MERGED, attempts, merged=result)
+    return Outcome(
+        group.position,
+        group.id,
+        Status.KEPT,
+        attempts,
+        reason=result.reason,
+        detail=result.detail,
+    )
+
+
+def give_up(group: Group, attempts: int, end: GaveUp) -> Outcome:
+    """The outcome of a group for which no reply can be had.
+
+    The server's verdict on the payload keeps the originals for good; anything else is a failure
+    that a later run may retry.
+    """
+    kind = end.fault.kind
+    status = Status.KEPT if RULES[kind].verdict else Status.FAILED
+    return Outcome(
+        group.position, group.id, status, attempts, reason=str(kind), detail=end.fault.excerpt
+    )
+
+
+def request_builder(
+    settings: Settings, prompt: PromptVersion
+) -> Callable[[Group, int], ChatRequest]:
+    """What turns a group and a sample number into the request to send."""
+    own = float(prompt.parameters.get("temperature", DEFAULT_TEMPERATURE))
+
+    def build(group: Group, sample: int) -> ChatRequest:
+        return build_request(
+            prompt,
+            group,
+            endpoint=settings.endpoint,
+            model=settings.model,
+            temperature=own if settings.temperature is None else settings.temperature,
+            max_output_tokens=settings.max_output_tokens,
+            sample=sample,
+        )
+
+    return build

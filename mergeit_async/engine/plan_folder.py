@@ -1,0 +1,144 @@
+"""The artefacts of stage 1 on disk: written once, whole, with the hash of what they came from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mergeit_async.data.atomic import write_atomically
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedGroup:
+    """A group as planned: `rows` are indices into the row store, in row order."""
+
+    position: int
+    topic: int
+    rows: tuple[int, ...]
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTopic:
+    """One topic's share of the plan.
+
+    `rows` are all its rows and `selected` those that stay after thinning, (n,) and (m,) int64
+    indices into the row store, ascending; `groups` are disjoint and drawn from `selected`, and
+    their positions begin at `first_position`.
+    """
+
+    topic: int
+    first_position: int
+    rows: NDArray[np.int64]
+    selected: NDArray[np.int64]
+    groups: tuple[PlannedGroup, ...]
+
+
+class PlanFolder:
+    """The folder `plan/` of a run. An artefact counts only under the hash it was made from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = path / "rows.arrow"
+        self.vectors = path / "vectors.npy"
+        self.labels = path / "labels.npy"
+        self._topics = path / "topics"
+        self._manifest = path / MANIFEST
+
+    def holds(self, artefact: Path, made_from: str) -> bool:
+        """Whether `artefact` was written whole, from exactly this."""
+        return self._read_manifest().get(artefact.name) == made_from
+
+    def confirm(self, artefact: Path, made_from: str) -> None:
+        """Enter a written artefact into the manifest; from here on it is never made again."""
+        entries = self._read_manifest() | {artefact.name: made_from}
+        with write_atomically(self._manifest) as file:
+            file.write(orjson.dumps(entries, option=orjson.OPT_INDENT_2))
+
+    def write_vectors(
+        self, chunks: Iterable[NDArray[np.float32]], shape: tuple[int, int], made_from: str
+    ) -> None:
+        """Save vectors of `shape` (n_rows, dim), chunk by chunk, as float16."""
+
+        def write(file: BinaryIO) -> None:
+            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chunks:
+                file.write(chunk.astype("<f2").tobytes())
+
+        self._write(self.vectors, made_from, write)
+
+    def write_labels(self, labels: NDArray[np.int32], made_from: str) -> None:
+        """Save the topic of each row that has a vector, (n,) int32."""
+        self._write(self.labels, made_from, lambda file: np.save(file, labels))
+
+    def write_topic(self, topic: PlannedTopic, made_from: str) -> None:
+        """Save one topic's plan."""
+        self._topics.mkdir(exist_ok=True)
+        members = [row for group in topic.groups for row in group.rows]
+        with write_atomically(self._topic_path(topic.topic)) as file:
+            np.savez(
+                file,
+                made_from=np.array(made_from),
+                first_position=np.int64(topic.first_position),
+                rows=topic.rows,
+                selected=topic.selected,
+                members=np.array(members, np.int64),
+                sizes=np.array([len(group.rows) for group in topic.groups], np.int64),
+                similarities=np.array([group.similarity for group in topic.groups], np.float64),
+            )
+
+    def read_topic(self, topic: int, made_from: str) -> PlannedTopic | None:
+        """One topic's saved plan, or None where there is none from exactly this."""
+        path = self._topic_path(topic)
+        if not path.exists():
+            return None
+        with np.load(path) as saved:
+            if saved["made_from"].item() != made_from:
+                return None
+            return PlannedTopic(
+                topic,
+                int(saved["first_position"]),
+                saved["rows"],
+                saved["selected"],
+                tuple(_groups(topic, saved)),
+            )
+
+    def count_topics(self) -> int:
+        """How many topics are planned."""
+        return sum(1 for _ in self._topics.glob("*.npz"))
+
+    def clear_topics(self) -> None:
+        """Forget topics that were planned from other labels."""
+        shutil.rmtree(self._topics, ignore_errors=True)
+
+    def _topic_path(self, topic: int) -> Path:
+        return self._topics / f"{topic:06d}.npz"
+
+    def _write(self, path: Path, made_from: str, write: Callable[[BinaryIO], object]) -> None:
+        with write_atomically(path) as file:
+            write(file)
+        self.confirm(path, made_from)
+
+    def _read_manifest(self) -> dict[str, str]:
+        if not self._manifest.exists():
+            return {}
+        entries: dict[str, str] = orjson.loads(self._manifest.read_bytes())
+        return entries
+
+
+def _groups(topic: int, saved: np.lib.npyio.NpzFile) -> Iterator[PlannedGroup]:
+    first = int(saved["first_position"])
+    sizes, similarities = saved["sizes"], saved["similarities"]
+    members = np.split(saved["members"], np.cumsum(sizes)[:-1]) if len(sizes) else []
+    for offset, (rows, similarity) in enumerate(zip(members, similarities, strict=True)):
+        yield PlannedGroup(first + offset, topic, tuple(rows.tolist()), float(similarity))

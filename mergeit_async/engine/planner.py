@@ -1,0 +1,233 @@
+"""Stage 1 of a run: rows, vectors, topics and groups, each saved before the next is begun.
+
+Everything here blocks and runs in a worker thread. What is saved is never computed again, so a
+resumed run has the plan it began with, whatever machine it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergeit_async.config import Settings
+from mergeit_async.data.dataset import read_rows
+from mergeit_async.data.export import write_jsonl
+from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.identity import Identity
+from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.run_dir import RunDir
+from mergeit_async.filtering.embedding import Embedder
+from mergeit_async.filtering.reduce import reduce_vectors
+from mergeit_async.filtering.select import topic_budgets
+from mergeit_async.filtering.topic_plan import TopicSettings, plan_topic
+from mergeit_async.filtering.topics import assign_topics, default_topic_count
+from mergeit_async.ids import digest, group_id
+from mergeit_async.providers.embeddings import PrecomputedVectors, load_embedder
+from mergeit_async.records import Group, Rejected, Row
+
+EMBEDDING_BATCH = 4096
+
+Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+# The settings that each step of the plan depends on, beside all steps above it.
+STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "rows": ("columns", "limit"),
+        "vectors": ("embedder",),
+        "labels": ("topics", "seed"),
+        "topics": (
+            "per_cluster",
+            "target_rows",
+            "selection",
+            "pairing",
+            "threshold",
+            "max_group_size",
+        ),
+    }
+)
+
+
+class Planner:
+    """Plans one run, step by step, from what its directory already holds."""
+
+    def __init__(
+        self, run: RunDir, settings: Settings, identity: Identity, progress: Progress
+    ) -> None:
+        self._run = run
+        self._folder = run.plan
+        self._settings = settings
+        self._identity = identity
+        self._progress = progress
+        self._store: RowStore | None = None
+
+    def topics(self) -> Iterator[PlannedTopic]:
+        """All topics in order; each is durable when it is yielded."""
+        store = self.rows()
+        unique = np.flatnonzero(~store.duplicates())
+        vectors = self.vectors(store, unique)
+        labels = self.labels(vectors)
+        yield from self._plan_topics(unique, vectors, labels)
+
+    def load_group(self, planned: PlannedGroup) -> Group:
+        """A planned group with its rows."""
+        store = self.rows()
+        rows = tuple(store[row] for row in planned.rows)
+        return Group(
+            planned.position,
+            planned.topic,
+            group_id(row.id for row in rows),
+            rows,
+            planned.similarity,
+        )
+
+    def rows(self) -> RowStore:
+        """The usable rows; reads the dataset the first time, and writes down the rejects."""
+        if self._store is None:
+            made_from = self._made_from("rows")
+            if not self._folder.holds(self._folder.rows, made_from):
+                self._read_dataset()
+                self._folder.confirm(self._folder.rows, made_from)
+            self._store = RowStore.open(self._folder.rows)
+        return self._store
+
+    def vectors(self, store: RowStore, unique: NDArray[np.int64]) -> NDArray[np.float16]:
+        """The (n, dim) float16 vectors of the rows that are no repeats, memory-mapped."""
+        made_from = self._made_from("vectors")
+        if not self._folder.holds(self._folder.vectors, made_from):
+            self._progress.enter("embedding", len(unique))
+            chunks = self._embed(store, unique)
+            first = next(chunks, np.zeros((0, 1), np.float32))
+            shape = (len(unique), first.shape[1])
+            self._folder.write_vectors(chain([first], chunks), shape, made_from)
+        vectors: NDArray[np.float16] = np.load(self._folder.vectors, mmap_mode="r")
+        return vectors
+
+    def labels(self, vectors: NDArray[np.float16]) -> NDArray[np.int32]:
+        """The topic of each vector, (n,) int32."""
+        made_from = self._made_from("labels")
+        if not self._folder.holds(self._folder.labels, made_from):
+            self._progress.enter("topics")
+            self._folder.clear_topics()
+            count = self._settings.topics or default_topic_count(len(vectors))
+            points = reduce_vectors(vectors.astype(np.float32))
+            labels = assign_topics(points, count, self._settings.seed)
+            self._folder.write_labels(labels, made_from)
+        saved: NDArray[np.int32] = np.load(self._folder.labels)
+        return saved
+
+    def _read_dataset(self) -> None:
+        self._progress.enter("reading")
+        rejected: list[Rejected] = []
+        rows = self._usable(rejected)
+        write_rows(self._folder.rows, rows)
+        write_jsonl(self._run.rejected, (asdict(reject) for reject in rejected))
+
+    def _usable(self, rejected: list[Rejected]) -> Iterator[Row]:
+        settings = self._settings
+        for row in read_rows(settings.dataset, settings.columns, settings.limit):
+            self._progress.done += 1
+            if isinstance(row, Row):
+                yield row
+            else:
+                rejected.append(row)
+
+    def _embed(self, store: RowStore, unique: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        settings = self._settings
+        if settings.is_precomputed:
+            embed = self._precomputed(store)
+        else:
+            embed = from_texts(store, settings.embedder)
+        for start in range(0, len(unique), EMBEDDING_BATCH):
+            chunk = unique[start : start + EMBEDDING_BATCH]
+            yield embed(chunk)
+            self._progress.done += len(chunk)
+
+    def _precomputed(self, store: RowStore) -> Embed:
+        vectors = PrecomputedVectors(Path(self._settings.embedder))
+        records = store.records()
+        n_records = len(records) + count_lines(self._run.rejected)
+        vectors.check_length(n_records, exact=self._settings.limit is None)
+        return lambda chunk: vectors.take(records[chunk])
+
+    def _plan_topics(
+        self, unique: NDArray[np.int64], vectors: NDArray[np.float16], labels: NDArray[np.int32]
+    ) -> Iterator[PlannedTopic]:
+        made_from = self._made_from("topics")
+        settings = self._settings
+        sizes = np.bincount(labels)
+        budgets = topic_budgets(sizes, settings.per_cluster, settings.target_rows)
+        order = np.argsort(labels, kind="stable")
+        self._progress.topics = len(sizes)
+        position = 0
+        for topic, members in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+            planned = self._folder.read_topic(topic, made_from)
+            if planned is None:
+                planned = self._plan_topic(
+                    topic, position, unique[members], vectors[members], int(budgets[topic])
+                )
+                self._folder.write_topic(planned, made_from)
+            position += len(planned.groups)
+            self._progress.topics_planned += 1
+            self._progress.groups = position
+            yield planned
+
+    def _plan_topic(
+        self,
+        topic: int,
+        position: int,
+        rows: NDArray[np.int64],
+        vectors: NDArray[np.float16],
+        budget: int,
+    ) -> PlannedTopic:
+        plan = plan_topic(vectors.astype(np.float32), budget, topic_settings(self._settings))
+        groups = tuple(
+            PlannedGroup(
+                position + offset,
+                topic,
+                tuple(int(rows[member]) for member in group.members),
+                group.similarity,
+            )
+            for offset, group in enumerate(plan.groups)
+        )
+        return PlannedTopic(topic, position, rows, rows[plan.selected], groups)
+
+    def _made_from(self, step: str) -> str:
+        """The hash of everything that decides a step: its settings and the steps before it."""
+        made_from = digest([self._identity.dataset, dict(self._identity.algorithms)])
+        for name, settings in STEPS.items():
+            values = [self._identity.settings.get(setting) for setting in settings]
+            made_from = digest([made_from, name, values])
+            if name == "vectors":
+                made_from = digest([made_from, self._identity.vectors])
+            if name == step:
+                break
+        return made_from
+
+
+def from_texts(store: RowStore, embedder: str) -> Embed:
+    """Vectors by embedding the rows' texts."""
+    model: Embedder = load_embedder(embedder)
+    return lambda chunk: model.embed(list(store.iter_texts(chunk)))
+
+
+def topic_settings(settings: Settings) -> TopicSettings:
+    """The part of the settings that plans one topic."""
+    return TopicSettings(
+        similarity=settings.selection,
+        pairing=settings.pairing,
+        threshold=settings.similarity_threshold,
+        max_group_size=settings.max_group_size,
+    )
+
+
+def count_lines(path: Path) -> int:
+    """The number of lines of a file of ours."""
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

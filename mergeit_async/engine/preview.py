@@ -1,0 +1,57 @@
+"""A run before it is begun: what its plan is and what merging it would take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergeit_async.config import Settings
+from mergeit_async.data.dataset import dataset_digest
+from mergeit_async.engine.estimate import Estimate, estimate_run
+from mergeit_async.engine.identity import find_prompt, identify
+from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.planner import Planner, count_lines
+from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.run_dir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do. `estimate` is None where no model would be asked."""
+
+    rows: int
+    rejected: int
+    topics: int
+    selected: int
+    groups: int
+    grouped_rows: int
+    estimate: Estimate | None
+
+    @property
+    def least_rows_out(self) -> int:
+        """The size of the result if every group is merged."""
+        return self.selected - self.grouped_rows + self.groups
+
+
+def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
+    """Plan `settings` in the empty `folder` and count what merging would take; sends nothing."""
+    prompt = find_prompt(settings)
+    dataset = dataset_digest(settings.dataset)
+    run = RunDir(folder)
+    run.plan.path.mkdir(parents=True)
+    planner = Planner(run, settings, identify(settings, dataset, prompt), progress)
+    topics = list(planner.topics())
+    planned = [group for topic in topics for group in topic.groups]
+    estimate = None
+    if prompt is not None:
+        build = request_builder(settings, prompt)
+        estimate = estimate_run(map(planner.load_group, planned), build, settings)
+    return Preview(
+        rows=len(planner.rows()),
+        rejected=count_lines(run.rejected),
+        topics=len(topics),
+        selected=sum(len(topic.selected) for topic in topics),
+        groups=len(planned),
+        grouped_rows=sum(len(group.rows) for group in planned),
+        estimate=estimate,
+    )

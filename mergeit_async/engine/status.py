@@ -1,0 +1,68 @@
+"""The state of a run as its directory tells it, also while another process works on it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from filelock import FileLock, Timeout
+
+from mergeit_async.engine.run_dir import LOCK, RunDir
+from mergeit_async.engine.tables import connect_reader
+
+BY_STATUS = "SELECT status, count(*) FROM outcomes GROUP BY status"
+BY_REASON = (
+    "SELECT status || ': ' || reason, count(*) FROM outcomes WHERE reason IS NOT NULL"
+    " GROUP BY 1 ORDER BY 2 DESC"
+)
+BY_RESULT = "SELECT coalesce(result, 'unknown'), count(*) FROM calls GROUP BY 1 ORDER BY 2 DESC"
+TOKENS = "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM replies"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run as it stands.
+
+    `state` is running, finished or stopped (resumable). `groups` counts groups by outcome,
+    `reasons` those not merged by reason. `calls` counts calls by what came of them: accepted, the
+    reason a reply was refused, the kind of fault, not_sent, or unknown (begun, and its end never
+    written: possibly billed). Tokens are those the server reported.
+    """
+
+    state: str
+    model: str
+    topics_planned: int
+    groups: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def read_status(run: RunDir) -> RunStatus:
+    """The status of `run`; raises `UsageError` where there is none."""
+    model = run.read_record().settings.model
+    state, topics = state_of(run), run.plan.count_topics()
+    if not run.journal.exists():
+        return RunStatus(state, model, topics)
+    with closing(connect_reader(run.journal)) as journal:
+        prompt_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
+        return RunStatus(
+            state=state,
+            model=model,
+            topics_planned=topics,
+            groups=dict(journal.execute(BY_STATUS)),
+            reasons=dict(journal.execute(BY_REASON)),
+            calls=dict(journal.execute(BY_RESULT)),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        )
+
+
+def state_of(run: RunDir) -> str:
+    """Whether a process works on the run, and if none does, whether it has come to its end."""
+    try:
+        with FileLock(run.path / LOCK, timeout=0):
+            return "finished" if run.merged.exists() else "stopped"
+    except Timeout:
+        return "running"

@@ -1,0 +1,170 @@
+"""The tables of `journal.db`: their form, the statements on them, and who may connect.
+
+A call without `ended_at` was begun and its end never committed: it may have been billed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mergeit_async.errors import UsageError
+from mergeit_async.records import ChatReply, Example, Outcome, Status
+
+SCHEMA_VERSION = 1
+
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    request_key TEXT NOT NULL,
+    begun_at REAL NOT NULL,
+    ended_at REAL,
+    result TEXT,
+    http_status INTEGER,
+    detail TEXT
+);
+CREATE TABLE replies (
+    request_key TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER
+) WITHOUT ROWID;
+CREATE TABLE outcomes (
+    position INTEGER PRIMARY KEY,
+    group_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    reason TEXT,
+    detail TEXT,
+    instruction TEXT,
+    input TEXT,
+    output TEXT
+);
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+BEGIN_CALL = (
+    "INSERT INTO calls (id, position, sample, request_key, begun_at) VALUES (?, ?, ?, ?, ?)"
+)
+END_CALL = "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ? WHERE id = ?"
+ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)"
+ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REPLY = (
+    "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies"
+    " WHERE request_key = ?"
+)
+FINISHED = "SELECT position FROM outcomes"
+NEXT_CALL = "SELECT coalesce(max(id), 0) + 1 FROM calls"
+OUTCOMES = "SELECT * FROM outcomes ORDER BY position"
+HAS_REPLIES = "SELECT EXISTS (SELECT 1 FROM replies)"
+FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
+
+Values = tuple[Any, ...]
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The connection that may write; makes the tables of a new file.
+
+    Raises `UsageError` when the file is no journal of this version.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=10)
+    try:
+        if version_of(connection) == 0:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(SCHEMA)
+        connection.execute("PRAGMA synchronous = FULL")
+        return checked(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise UsageError(unreadable(path, error)) from None
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, beside a writer if there is one; errors as above."""
+    if not path.is_file():
+        raise UsageError(f"There is no journal at {path}; name the directory of a run.")
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10
+    )
+    try:
+        return checked(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise UsageError(unreadable(path, error)) from None
+
+
+def read_outcomes(connection: sqlite3.Connection) -> Iterator[Outcome]:
+    """All outcomes in the order of the plan."""
+    for position, group_id, status, attempts, reason, detail, *fields in connection.execute(
+        OUTCOMES
+    ):
+        merged = Example(*fields) if fields[0] is not None else None
+        yield Outcome(position, group_id, Status(status), attempts, merged, reason, detail)
+
+
+def has_replies(connection: sqlite3.Connection) -> bool:
+    """Whether any reply was paid for."""
+    return bool(connection.execute(HAS_REPLIES).fetchone()[0])
+
+
+def forget_failures(connection: sqlite3.Connection) -> int:
+    """Drop the outcomes of failed groups so that they run again; returns how many."""
+    with connection:
+        return connection.execute(FORGET_FAILURES).rowcount
+
+
+def reply_values(request_key: str, reply: ChatReply) -> Values:
+    """A reply as a row of its table."""
+    return (
+        request_key,
+        reply.text,
+        reply.finish_reason,
+        reply.prompt_tokens,
+        reply.completion_tokens,
+    )
+
+
+def outcome_values(outcome: Outcome) -> Values:
+    """An outcome as a row of its table."""
+    merged = outcome.merged
+    fields = (merged.instruction, merged.input, merged.output) if merged else (None, None, None)
+    return (
+        outcome.position,
+        outcome.group_id,
+        outcome.status.value,
+        outcome.attempts,
+        outcome.reason,
+        outcome.detail,
+        *fields,
+    )
+
+
+def checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The connection, if its file has the version that this code reads."""
+    version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    raise UsageError(
+        f"The journal {path} has format {version}, this version reads {SCHEMA_VERSION}; use the "
+        "version of mergeit_async that began the run."
+    )
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The format of a journal; 0 for a new file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """The sentence for a file that SQLite refuses."""
+    return (
+        f"The journal {path} cannot be read ({error}); restore it from a copy, or begin a new run."
+    )

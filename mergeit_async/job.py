@@ -1,0 +1,251 @@
+"""The Python API: settings in, a stream of outcomes out, a merged dataset on disk.
+
+job = Job.begin(build_settings({"dataset": Path("rows.jsonl")}), Path("run"))
+summary = await job.run()
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from mergeit_async.config import DEFAULT_KEY_ENV, IDENTITY, OPENAI_BASE_URL, Settings, checked
+from mergeit_async.data.dataset import dataset_digest
+from mergeit_async.engine.caller import Caller
+from mergeit_async.engine.export import Exporter, Origin, Summary
+from mergeit_async.engine.faults import stop_for
+from mergeit_async.engine.identity import find_prompt, identify
+from mergeit_async.engine.journal import Journal, open_journal
+from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, Merger, request_builder
+from mergeit_async.engine.pipeline import Pipeline
+from mergeit_async.engine.planner import Planner, count_lines
+from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.tables import connect_writer, forget_failures
+from mergeit_async.errors import MergeItError, ProviderError, StoppedError, UsageError
+from mergeit_async.providers.http import HttpChat, parse_api_key, parse_base_url
+from mergeit_async.records import Outcome
+from mergeit_async.templates.version import PromptVersion
+
+COMPOSE_WORKERS = 32
+
+
+class Job:
+    """One run of one dataset: begun or reopened, run, drained, exported.
+
+    `progress` may be read at any time. Use `begin` or `reopen`; both check everything that can
+    be known before a byte leaves and raise `UsageError`.
+    """
+
+    def __init__(
+        self, run: RunDir, record: Record, prompt: PromptVersion | None, *, is_new: bool
+    ) -> None:
+        self.run_dir = run
+        self.settings = record.settings
+        self.progress = Progress()
+        self._record = record
+        self._is_new = is_new
+        self._prompt = prompt
+        self._api_key = None if self.settings.is_offline else find_api_key(self.settings)
+        self._planner = Planner(run, self.settings, record.identity, self.progress)
+        self._pipeline: Pipeline | None = None
+        self.is_draining = False
+
+    @classmethod
+    def begin(cls, settings: Settings, out: Path) -> Job:
+        """A new run of `settings` in the directory `out`, which must be absent or empty."""
+        run = RunDir(out)
+        run.refuse_if_taken()
+        prompt = find_prompt(settings)
+        dataset = dataset_digest(settings.dataset)
+        record = Record(settings, identify(settings, dataset, prompt), Stamp.of(settings.dataset))
+        job = cls(run, record, prompt, is_new=True)
+        run.create(record)
+        return job
+
+    @classmethod
+    def reopen(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Job:
+        """The run in `path`, to go on with; `changes` are settings that do not alter the result.
+
+        Raises `UsageError` when the dataset, the prompt or the algorithms are no longer those
+        that the run began with.
+        """
+        run = RunDir(path)
+        begun = run.read_record()
+        settings = change(begun.settings, changes or {})
+        prompt = find_prompt(settings)
+        now = identify(settings, dataset_now(run, begun), prompt)
+        if changed := begun.identity.difference(now):
+            raise UsageError(
+                f"Cannot resume {path}: {changed} has changed since the run began; restore it, or "
+                f"begin a new run with another --out and --reuse {path}."
+            )
+        return cls(run, replace(begun, settings=settings), prompt, is_new=False)
+
+    def drain(self) -> None:
+        """Start nothing more; what is in flight is finished and committed, then `run` raises."""
+        self.is_draining = True
+        if self._pipeline is not None:
+            self._pipeline.drain()
+
+    async def run(
+        self,
+        observe: Callable[[Outcome], None] = lambda _: None,
+        *,
+        retry_failed: bool = False,
+    ) -> Summary:
+        """Plan, merge and export what is not done yet; each outcome is durable when observed.
+
+        Raises `StoppedError` when the run ended early and can be resumed. With `retry_failed`,
+        groups that never got a reply are sent again.
+        """
+        with (
+            self._discarded_if_unusable(),
+            self.run_dir.locked(),
+            readable_errors(self.run_dir),
+        ):
+            self.run_dir.clear_leftovers()
+            self.run_dir.write_record(self._record)
+            if retry_failed:
+                self._forget_failures()
+            await self._merge(observe)
+            return await anyio.to_thread.run_sync(self._export)
+
+    @asynccontextmanager
+    async def outcomes(self) -> AsyncIterator[MemoryObjectReceiveStream[Outcome]]:
+        """Run the job and receive its outcomes as they become durable, in no fixed order."""
+        send, receive = anyio.create_memory_object_stream[Outcome](math.inf)
+
+        async def run() -> None:
+            with send:
+                await self.run(send.send_nowait)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            with receive:
+                yield receive
+
+    async def _merge(self, observe: Callable[[Outcome], None]) -> None:
+        reuse = RunDir(self.settings.reuse).journal if self.settings.reuse else None
+        async with AsyncExitStack() as stack:
+            journal = await stack.enter_async_context(
+                open_journal(self.run_dir.journal, reuse=reuse)
+            )
+            self.progress.resumed = len(journal.finished)
+            merger, workers = await self._choose_merger(journal, stack)
+
+            def count(outcome: Outcome) -> None:
+                self.progress.count(outcome)
+                observe(outcome)
+
+            self._pipeline = Pipeline(
+                merger, self._planner.load_group, journal.finished, workers=workers, observe=count
+            )
+            if self.is_draining:
+                self._pipeline.drain()
+            await self._pipeline.run(self._planner.topics())
+            if self._pipeline.is_drained:
+                raise StoppedError("Stopped on request; what was in flight is saved.")
+
+    async def _choose_merger(self, journal: Journal, stack: AsyncExitStack) -> tuple[Merger, int]:
+        settings = self.settings
+        if self._prompt is None:
+            return ComposeMerger(journal), COMPOSE_WORKERS
+        provider = await stack.enter_async_context(
+            HttpChat(settings.base_url, self._api_key, settings.max_in_flight)
+        )
+        try:
+            await provider.check()
+        except ProviderError as fault:
+            raise stop_for(fault) from fault
+        limiter = Limiter(settings.max_in_flight, settings.rpm, settings.tpm)
+        caller = Caller(
+            provider,
+            limiter,
+            journal,
+            timeout_s=settings.timeout_s,
+            max_tries=settings.max_tries,
+        )
+        build = request_builder(settings, self._prompt)
+        # Twice as many groups as places in flight: while some wait for the disk, others send.
+        return ChatMerger(build, caller, journal, settings.max_attempts), settings.max_in_flight * 2
+
+    @contextmanager
+    def _discarded_if_unusable(self) -> Iterator[None]:
+        """Leave no directory behind when the input of a new run turns out to be unusable."""
+        try:
+            yield
+        except UsageError:
+            if self._is_new:
+                self.run_dir.discard()
+            raise
+
+    def _forget_failures(self) -> None:
+        with closing(connect_writer(self.run_dir.journal)) as journal:
+            if forget_failures(journal):
+                # An unfinished run has no result: it appears again when the retries have ended.
+                self.run_dir.merged.unlink(missing_ok=True)
+
+    def _export(self) -> Summary:
+        self.progress.enter("exporting")
+        prompt = self._prompt
+        origin = Origin(self.settings.model, prompt and prompt.name, prompt and prompt.hash)
+        exporter = Exporter(self.run_dir, self._planner.rows(), origin)
+        return exporter.export(self._planner.topics(), count_lines(self.run_dir.rejected))
+
+
+def find_api_key(settings: Settings) -> str | None:
+    """The key from the environment; raises `UsageError` where one is needed and absent."""
+    key = os.environ.get(settings.api_key_env)
+    base_url = parse_base_url(settings.base_url)
+    if key:
+        return parse_api_key(key, settings.api_key_env)
+    if base_url == OPENAI_BASE_URL or settings.api_key_env != DEFAULT_KEY_ENV:
+        raise UsageError(
+            f"There is no key in ${settings.api_key_env}; set it, or name your own server with "
+            "--base-url, or use --model offline/compose, which needs none."
+        )
+    return None
+
+
+def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with `changes`; raises `UsageError` for one that would alter the result."""
+    for name in changes:
+        if IDENTITY.get(name, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} changes the result and cannot be given to resume; "
+                "begin a new run with another --out and --reuse."
+            )
+    return checked(settings.model_dump() | dict(changes))
+
+
+@contextmanager
+def readable_errors(run: RunDir) -> Iterator[None]:
+    """One error of ours instead of a group of them, or of the disk's."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        ours, others = group.split(MergeItError)
+        if ours is None or others is not None:
+            raise
+        raise first_leaf(ours) from None
+    except OSError as error:
+        raise StoppedError(
+            f"Cannot write to {run.path}: {error.strerror or error}; make room or mend the disk."
+        ) from error
+
+
+def first_leaf(group: ExceptionGroup[Exception]) -> Exception:
+    """The first plain error inside nested groups."""
+    error = group.exceptions[0]
+    return first_leaf(error) if isinstance(error, ExceptionGroup) else error

@@ -1,0 +1,153 @@
+"""The structural gate: defects of a merged row that can be seen without any model.
+
+What a source has is never held against the merge: a pattern that some source shows itself is no
+defect. Calibrated on the published MergeIT set (arXiv 2503.00034), whose merged rows are the
+positives, and on Alpaca rows as their own sources, none of which may be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from mergeit_async.merging.parse import FIELDS
+from mergeit_async.merging.structure import find_structure
+from mergeit_async.records import Example, Refusal, Row
+
+GATE_VERSION = "gate/1"
+
+# Words that can come or go without changing what a row asks or answers.
+_TRIVIAL_WORDS = frozenset(
+    "a an and also below following given kindly now please that the then this".split()
+)
+_TRIVIAL_CHARACTERS = 60
+_WORD = re.compile(r"\w+")
+
+# Talk of the merging itself, in any field.
+_LEAK = re.compile(
+    r"""</?source_row
+    |\b(?:merged|combined|source)\ (?:instruction|example|row|task)s?\b
+    |\b(?:both|two|first|second|original)\ (?:source\ )?instructions?\b
+    |^\W{0,3}(?:(?:merged|combined|new|final)\ )?instruction\s?\#?\d*\s*:
+    |^\W{0,3}(?:merged|combined)\ (?:input|output|response)\s?\#?\d*\s*:""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+# Labels of the rows that were shown; answers may number what the instruction asks to be numbered.
+_NUMBERED = re.compile(
+    r"^\W{0,3}(example|task|source|row|prompt|input|output) ?#?\d+ *(?:[:.)\-–—]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# The field's own name at its beginning.
+_NAMED = re.compile(r"\W{0,3}(?:input|output|response)\s*:", re.IGNORECASE)
+
+# In brackets: [insert name], <input>, (rest of the text), [...]; and in words or on a line.
+_PLACEHOLDER = re.compile(
+    r"""[\[<({](?:(?i:insert)\b[^\]>)}\n]{0,80}[\]>)}]
+    |(?<=<)(?i:input|output|instruction|text|no\ ?input|your\ [^>\n]{1,40})>
+    |(?<=[\[(])(?:the\ )?(?:rest|remainder)\ of\ [^\])\n]{0,60}[\])]
+    |(?<=\[)(?:\.{3}|…)\])""",
+    re.VERBOSE,
+)
+_OMISSION = re.compile(
+    r"""\bTODO\b(?!s?\ (?:list|app|item))|\b[Ss]ame\ as\ above\b
+    |\b[Ss]ame\ as\ (?:in\ )?the\ (?:first|second|previous|original)\ (?:input|output|answer|task)\b
+    |^[ \t]*(?:\.{3,}|…)[ \t]*$""",
+    re.MULTILINE | re.VERBOSE,
+)
+_FENCE = "```"
+
+# No match without one of these; looking for them first makes a clean field ten times cheaper.
+_LEAK_SIGNS = ("source_row", "source ", "merged ", "combined ", "instruction")
+_OMISSION_SIGNS = ("TODO", "ame as ", "...", "…")
+
+
+def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
+    """The first structural defect of `merged`, or None.
+
+    Reasons: copy_of_source, empty_instruction, empty_output, fence, printed_structure,
+    example_leak, placeholder.
+    """
+    return next(_find_defects(merged, sources), None)
+
+
+def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
+    for row in sources:
+        if _is_copy(merged, row):
+            yield Refusal("copy_of_source", f"the merged row repeats source row {row.id} alone")
+    for field in ("instruction", "output"):
+        if not getattr(merged, field).strip():
+            yield Refusal(f"empty_{field}", f"the merged row has an empty {field}")
+    if field := find_structure(merged, sources):
+        yield Refusal("printed_structure", f"{field} is {_excerpt(getattr(merged, field))}")
+    for field in FIELDS:
+        yield from _find_field_defects(field, merged, sources)
+
+
+def _find_field_defects(field: str, merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
+    text: str = getattr(merged, field)
+    if _is_fenced(text) and not any(_FENCE in each for each in _texts(sources)):
+        yield Refusal("fence", f"{field} is one code fence: {_excerpt(text)}")
+    if (leak := _find_leak(field, merged)) and not _shown(leak.re, sources):
+        yield Refusal("example_leak", f"{field} says {_excerpt(leak.group())}")
+    if (gap := _find_placeholder(text)) and not _shown(gap.re, sources):
+        yield Refusal("placeholder", f"{field} holds {_excerpt(gap.group())}")
+
+
+def _is_copy(merged: Example, row: Row) -> bool:
+    """Instruction and output are the source's own, or the whole row is but for trivial words."""
+    if _fold(merged.instruction) == _fold(row.instruction) and (
+        _fold(merged.output) == _fold(row.output)
+    ):
+        return True
+    ours, theirs = _whole(merged), _whole(row)
+    if abs(len(ours) - len(theirs)) > _TRIVIAL_CHARACTERS:
+        return False
+    mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs))
+    return bool(its) and ((mine - its) | (its - mine)).keys() <= _TRIVIAL_WORDS
+
+
+def _find_leak(field: str, merged: Example) -> re.Match[str] | None:
+    text: str = getattr(merged, field)
+    if _has_any(_LEAK_SIGNS, text.lower()) and (leak := _LEAK.search(text)):
+        return leak
+    label = _NUMBERED.search(text)
+    if label and (field == "instruction" or label[1].lower() not in merged.instruction.lower()):
+        return label
+    return _NAMED.match(text)
+
+
+def _find_placeholder(text: str) -> re.Match[str] | None:
+    if gap := _PLACEHOLDER.search(text):
+        return gap
+    return _OMISSION.search(text) if _has_any(_OMISSION_SIGNS, text) else None
+
+
+def _has_any(signs: Sequence[str], text: str) -> bool:
+    return any(sign in text for sign in signs)
+
+
+def _is_fenced(text: str) -> bool:
+    bare = text.strip()
+    return len(bare) > 6 and bare.startswith(_FENCE) and bare.endswith(_FENCE)
+
+
+def _shown(pattern: re.Pattern[str], sources: Sequence[Row]) -> bool:
+    return any(pattern.search(text) for text in _texts(sources))
+
+
+def _texts(sources: Sequence[Row]) -> Iterator[str]:
+    for row in sources:
+        yield from (row.instruction, row.input, row.output)
+
+
+def _whole(row: Example | Row) -> str:
+    return f"{row.instruction} {row.input} {row.output}".casefold()
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _excerpt(text: str) -> str:
+    return repr(text.strip()[:80])

@@ -1,0 +1,89 @@
+"""The request that asks for one group's merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from mergeit_async.ids import request_key
+from mergeit_async.records import ChatRequest, Example, Group, Message, Row
+
+# What chat formats add around the text of a turn: its role and its delimiters.
+TOKENS_PER_MESSAGE = 4
+# Room for what a merge adds to its sources, and for short sources at all.
+EXTRA_TOKENS = 512
+
+
+class Prompt(Protocol):
+    """A prompt version: the turns that never change, and the user turn for some rows."""
+
+    @property
+    def preamble(self) -> tuple[Message, ...]:
+        """The system message and few-shot turns, the same in every call."""
+
+    def ask(self, rows: Sequence[Row | Example]) -> str:
+        """The user turn that asks for the merge of `rows`."""
+
+
+def build_request(
+    prompt: Prompt,
+    group: Group,
+    *,
+    endpoint: str,
+    model: str,
+    temperature: float,
+    max_output_tokens: int,
+    sample: int,
+) -> ChatRequest:
+    """The `sample`-th request for `group`, with its key (see `ids.request_key`).
+
+    The reply may be twice as long as the sources and `EXTRA_TOKENS` more, at most
+    `max_output_tokens`: a merge says all that they say, and what connects it.
+    """
+    turn = Message("user", prompt.ask(group.rows))
+    messages = (*prompt.preamble, turn)
+    max_tokens = min(max_output_tokens, 2 * _source_tokens(group.rows) + EXTRA_TOKENS)
+    return ChatRequest(
+        key=request_key(
+            endpoint=endpoint,
+            model=model,
+            messages=messages,
+            parameters={"temperature": temperature, "max_tokens": max_tokens},
+            sample=sample,
+        ),
+        model=model,
+        messages=messages,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        sample=sample,
+        estimated_prompt_tokens=_preamble_tokens(prompt.preamble) + _turn_tokens((turn,)),
+    )
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens `text` has, without any model's vocabulary.
+
+    Four bytes a token for ASCII, as BPE vocabularies do on English; each further UTF-8 byte of a
+    character counts one and a half, which makes about one token of a Chinese, Japanese or Hindi
+    character and 0.6 of a Cyrillic or Greek one. Dense code and old vocabularies need up to a
+    third more, so this guess feeds limits and reservations and is settled by the reported usage.
+    """
+    n_bytes = len(text.encode(errors="replace"))
+    return -((len(text) - 3 * n_bytes) // 8)
+
+
+# The preamble is one tuple per prompt version and is estimated once, not once a request.
+@lru_cache(maxsize=64)
+def _preamble_tokens(preamble: tuple[Message, ...]) -> int:
+    return _turn_tokens(preamble)
+
+
+def _turn_tokens(messages: Sequence[Message]) -> int:
+    return sum(TOKENS_PER_MESSAGE + estimate_tokens(message.content) for message in messages)
+
+
+def _source_tokens(rows: Sequence[Row]) -> int:
+    return sum(
+        estimate_tokens(text) for row in rows for text in (row.instruction, row.input, row.output)
+    )

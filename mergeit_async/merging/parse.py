@@ -1,0 +1,80 @@
+"""From the text of a reply to a merged row: find the JSON object, take its three fields."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mergeit_async.records import Example, Refusal
+
+FIELDS = ("instruction", "input", "output")
+# How many places of a reply are tried as the beginning of an object. Each try reads the text at
+# most once, so this bounds the work on hostile replies to a constant times their length.
+MAX_STARTS = 32
+
+_START = re.compile(r'\{\s*"')
+# Numbers are kept as they are written (1.50 stays 1.50); strict=False admits raw line breaks.
+_DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
+_NO_INPUT = frozenset({"noinput", "no input", "none", "n/a"})
+
+
+def parse_reply(text: str) -> Example | Refusal:
+    """The merged row in `text`, or why there is none. Never raises.
+
+    The object may stand alone, in code fences or among prose; of several objects the first with
+    all three keys counts. An absent input is an empty one. Refusals: no_json, missing_field,
+    wrong_type, bad_text.
+    """
+    found: dict[str, Any] | None = None
+    for candidate in _find_objects(text):
+        if all(field in candidate for field in FIELDS):
+            return _to_example(candidate)
+        if found is None or (_answers(candidate) and not _answers(found)):
+            found = candidate
+    if found is None:
+        return Refusal("no_json", f"the reply holds no JSON object: {text[:80]!r}")
+    return _to_example(found)
+
+
+def _find_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in `text` with folded keys; also those inside an object of other keys."""
+    position = 0
+    for _ in range(MAX_STARTS):
+        start = _START.search(text, position)
+        if start is None:
+            return
+        position = start.start() + 1
+        try:
+            value, end = _DECODER.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        folded = {key.strip().casefold(): item for key, item in value.items()}
+        if any(field in folded for field in FIELDS):
+            position = end
+        yield folded
+
+
+def _answers(value: dict[str, Any]) -> bool:
+    return "instruction" in value and "output" in value
+
+
+def _to_example(value: dict[str, Any]) -> Example | Refusal:
+    texts: dict[str, str] = {}
+    for field in FIELDS:
+        item = value.get(field)
+        if item is None and field != "input":
+            return Refusal("missing_field", f"the reply has no {field}")
+        if not isinstance(item, str | None):
+            return Refusal("wrong_type", f"{field} is a {type(item).__name__}, not text")
+        texts[field] = _normalise(item or "")
+    if any("\ud800" <= character <= "\udfff" for character in "".join(texts.values())):
+        return Refusal("bad_text", "the reply escapes half of a surrogate pair")
+    if texts["input"].strip("<>[](){}\"'`\\. ").casefold() in _NO_INPUT:
+        texts["input"] = ""
+    return Example(**texts)
+
+
+def _normalise(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()

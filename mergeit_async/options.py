@@ -1,0 +1,177 @@
+"""The options that commands share, declared once, and how they become settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from mergeit_async.config import Settings, build_settings, setting_name
+from mergeit_async.data.normalise import parse_columns
+from mergeit_async.errors import UsageError
+
+STAGE_1 = "Stage 1: which rows, which groups"
+STAGE_2 = "Stage 2: merging"
+TRANSPORT = "Transport: changes speed, never the result"
+
+
+def plan_options(
+    preset: Annotated[
+        str | None, Option(help="Start from a set of choices: paper.", rich_help_panel=STAGE_1)
+    ] = None,
+    config: Annotated[
+        Path | None, Option(help="Settings as TOML; flags beat it.", rich_help_panel=STAGE_1)
+    ] = None,
+    columns: Annotated[
+        str | None,
+        Option(
+            help="Names of your columns: instruction=prompt,output=response.",
+            rich_help_panel=STAGE_1,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, Option(help="Only the first N records.", rich_help_panel=STAGE_1)
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        Option(
+            help="wordllama (default), minilm[:PATH], or vectors in a .npy file.",
+            rich_help_panel=STAGE_1,
+        ),
+    ] = None,
+    topics: Annotated[
+        int | None,
+        Option(help="Number of topics; default: sqrt(rows / 2).", rich_help_panel=STAGE_1),
+    ] = None,
+    per_cluster: Annotated[
+        str | None,
+        Option(help="Rows kept per topic, or all; default 75.", rich_help_panel=STAGE_1),
+    ] = None,
+    target_rows: Annotated[
+        int | None,
+        Option(help="Rows kept in all, instead of --per-cluster.", rich_help_panel=STAGE_1),
+    ] = None,
+    selection: Annotated[
+        str | None,
+        Option(help="Similarity for thinning: cosine, euclidean.", rich_help_panel=STAGE_1),
+    ] = None,
+    pairing: Annotated[
+        str | None,
+        Option(help="best_first, or the paper's first_match.", rich_help_panel=STAGE_1),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        Option(help="Cosine above which rows may be merged.", rich_help_panel=STAGE_1),
+    ] = None,
+    max_group_size: Annotated[
+        int | None, Option(help="Rows merged into one, at most.", rich_help_panel=STAGE_1)
+    ] = None,
+    seed: Annotated[int | None, Option(help="Seed of topics.", rich_help_panel=STAGE_1)] = None,
+) -> None:
+    """Options that decide the plan."""
+
+
+def merge_options(
+    model: Annotated[
+        str | None,
+        Option(
+            help="offline/compose (no key, default) or a model your server offers.",
+            rich_help_panel=STAGE_2,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None, Option(help="Prompt version; default merge/v1.", rich_help_panel=STAGE_2)
+    ] = None,
+    prompts: Annotated[
+        Path | None, Option(help="Directory of your own prompts.", rich_help_panel=STAGE_2)
+    ] = None,
+    temperature: Annotated[
+        float | None, Option(help="Default: the prompt's own.", rich_help_panel=STAGE_2)
+    ] = None,
+    max_output_tokens: Annotated[
+        int | None, Option(help="Ceiling of one reply.", rich_help_panel=STAGE_2)
+    ] = None,
+    max_attempts: Annotated[
+        int | None,
+        Option(help="Replies judged per group, then originals stay.", rich_help_panel=STAGE_2),
+    ] = None,
+) -> None:
+    """Options that decide what a merge is."""
+
+
+def transport_options(
+    base_url: Annotated[
+        str | None,
+        Option(help="Any OpenAI-compatible server, up to /v1.", rich_help_panel=TRANSPORT),
+    ] = None,
+    api_key_env: Annotated[
+        str | None, Option(help="Variable that holds the key.", rich_help_panel=TRANSPORT)
+    ] = None,
+    rpm: Annotated[int | None, Option(help="Requests a minute.", rich_help_panel=TRANSPORT)] = None,
+    tpm: Annotated[int | None, Option(help="Tokens a minute.", rich_help_panel=TRANSPORT)] = None,
+    max_in_flight: Annotated[
+        int | None, Option(help="Requests at once; default 64.", rich_help_panel=TRANSPORT)
+    ] = None,
+    timeout: Annotated[
+        float | None, Option(help="Seconds for one whole call.", rich_help_panel=TRANSPORT)
+    ] = None,
+    max_tries: Annotated[
+        int | None, Option(help="Sends of one request on faults.", rich_help_panel=TRANSPORT)
+    ] = None,
+    reuse: Annotated[
+        Path | None,
+        Option(help="Another run whose paid replies count.", rich_help_panel=TRANSPORT),
+    ] = None,
+) -> None:
+    """Options that change how fast and where, never what comes out."""
+
+
+def with_options(
+    *shared: Callable[..., None],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command that takes `**options` the parameters of `shared` as options."""
+
+    def declare(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        more = [
+            parameter
+            for options in shared
+            for parameter in inspect.signature(options, eval_str=True).parameters.values()
+        ]
+        named = [p for p in own if p.kind is not p.VAR_KEYWORD] + more
+        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named])
+        command.__signature__ = signature  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in named}
+        return command
+
+    return declare
+
+
+def settings_from(dataset: Path, options: Mapping[str, Any]) -> Settings:
+    """Settings from the options of `run` or `plan`."""
+    values = setting_values(options)
+    config, preset = values.pop("config", None), values.pop("preset", None)
+    return build_settings(values | {"dataset": dataset}, config=config, preset=preset)
+
+
+def setting_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, by the names of settings and in their types."""
+    values = {setting_name(name): value for name, value in options.items() if value is not None}
+    if "columns" in values:
+        values["columns"] = parse_columns(values["columns"])
+    if "per_cluster" in values:
+        values["per_cluster"] = parse_per_cluster(values["per_cluster"])
+    return values
+
+
+def parse_per_cluster(text: str) -> int | str:
+    """A number of rows, or `all`."""
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--per-cluster {text!r} is neither a number nor all.") from None

@@ -1,0 +1,138 @@
+"""The values that travel through a run, from a line of the dataset to a line of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The three text fields of one instruction-tuning example, without identity."""
+
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One usable input row after normalising.
+
+    `id` is a hash of the three fields and the occurrence number of equal content.
+    `record` counts the file's records from 0, unusable ones included: the row of a precomputed
+    vector file. `line` is where a person finds it: the line of a text file, else record + 1.
+    `duplicate_of` is the id of the first row with the same three fields, if this is a repeat.
+    `extra` holds all other columns as JSON values.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    record: int
+    line: int
+    duplicate_of: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What is embedded: the instruction, and the input after a space (paper, section 3)."""
+        return f"{self.instruction} {self.input}" if self.input else self.instruction
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An input record that cannot be used: where it stands, a reason code, and the detail."""
+
+    file: str
+    record: int
+    line: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one topic that are to become one row.
+
+    `position` is the group's place in the plan, counted from 0 over all topics: the order of the
+    export. `similarity` is the lowest cosine between any two members.
+    """
+
+    position: int
+    topic: int
+    id: str
+    rows: tuple[Row, ...]
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat-completions call.
+
+    `key` identifies the call by content; equal keys may share a reply. `sample` numbers the
+    draws for the same messages and is sent as the `seed` parameter. `max_tokens` bounds the
+    completion; `estimated_prompt_tokens` is our guess for the limits before the server reports.
+    """
+
+    key: str
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float
+    max_tokens: int
+    sample: int
+    estimated_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What the server answered. Token counts are as reported, or None where it reports none."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a reply is not accepted as a merge: a stable reason code and a sentence of detail."""
+
+    reason: str
+    detail: str
+
+
+class Status(StrEnum):
+    """How a group ended: `failed` means the calls never went through, not a bad reply."""
+
+    MERGED = "merged"
+    KEPT = "kept"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one group.
+
+    `merged` is set exactly when `status` is MERGED; otherwise the originals stay, and `reason`
+    and `detail` say why. `attempts` counts the replies that were judged.
+    """
+
+    position: int
+    group_id: str
+    status: Status
+    attempts: int
+    merged: Example | None = None
+    reason: str | None = None
+    detail: str | None = None

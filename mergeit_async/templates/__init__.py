@@ -1,0 +1,1 @@
+"""Prompt versions on disk come in; messages ready to send go out."""

@@ -1,0 +1,112 @@
+"""The user turn as a template: rows go in as data, text comes out.
+
+Rows never become template code: they are values of a sandboxed environment. Nor can they forge
+the fences around them: each is one line of JSON, and `tojson` escapes the fence inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from mergeit_async.errors import UsageError
+from mergeit_async.records import Example, Row
+
+# Line breaks to some readers, but not to JSON, which leaves them as they are.
+_LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class UserTemplate:
+    """A compiled user turn and the file that it came from."""
+
+    path: Path
+    template: Template
+
+    def render(self, rows: Sequence[Row | Example]) -> str:
+        """The user turn for `rows`. Raises UsageError with file and line if the template fails."""
+        try:
+            return self.template.render(rows=[_to_object(row) for row in rows])
+        except Exception as error:
+            # The template is the user's code: whatever it raises is told as a fault of its file.
+            line = _find_line(error.__traceback__)
+            raise UsageError(f"{self.path}, line {line}: {error}; correct the template.") from error
+
+
+def compile_template(source: str, path: Path) -> UserTemplate:
+    """The template in `source`; it may use `rows` and the filter `tojson`.
+
+    Raises UsageError, naming file and line, for a syntax error or an undefined name.
+    """
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        template = _ENVIRONMENT.from_string(source)
+    except TemplateSyntaxError as error:
+        raise UsageError(
+            f"{path}, line {error.lineno}: {error.message}; correct the template."
+        ) from error
+    _check_names(tree, path)
+    return UserTemplate(path, template)
+
+
+def to_json_line(value: Any, fence: str = "") -> str:
+    """`value` as one line of JSON, with no HTML escapes and with all scripts as they are.
+
+    With `fence`, the name of the tag around the line, that tag never occurs in it: its "<" is
+    written as a JSON escape. In a template: `{{ row | tojson("source_row") }}`.
+    """
+    text = orjson.dumps(value).decode()
+    if fence:
+        text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(
+            f"</{fence}", f"\\u003c/{fence}"
+        )
+    for character, escape in _LINE_BREAKS.items():
+        text = text.replace(character, escape)
+    return text
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["tojson"] = to_json_line
+    # Equal rows must give equal text, or a paid reply would not be found again.
+    del environment.filters["random"]
+    environment.globals.clear()
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def _to_object(row: Row | Example) -> dict[str, str]:
+    return {"instruction": row.instruction, "input": row.input, "output": row.output}
+
+
+def _check_names(tree: nodes.Template, path: Path) -> None:
+    """Refuse names that nothing defines, also in branches that the few-shots do not reach."""
+    undefined = find_undeclared_variables(tree) - {"rows"}
+    for name in tree.find_all(nodes.Name):
+        if name.name in undefined:
+            raise UsageError(
+                f"{path}, line {name.lineno}: {name.name!r} is undefined; use rows, the list of "
+                "objects with instruction, input and output."
+            )
+
+
+def _find_line(traceback: TracebackType | None) -> int:
+    """The line of the template that was being rendered; jinja2 puts it into the traceback."""
+    line = 0
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == "<template>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line

@@ -1,0 +1,103 @@
+"""A prompt version, ready to send: the fixed turns, and the user turn for a group of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mergeit_async.errors import UsageError
+from mergeit_async.records import Example, Message, Row
+from mergeit_async.templates.fewshots import FewShot, parse_fewshots, parse_schema
+from mergeit_async.templates.files import PromptFiles, list_names, read_prompt_files
+from mergeit_async.templates.render import UserTemplate, compile_template
+
+_PROBE = (
+    Example("Name a colour.", "", "Blue."),
+    Example("Name the capital.", "Italy", "Rome."),
+    Example("Count the letters.", "tree", "4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSummary:
+    """One line of the list of prompts; `hash` covers all files of the version."""
+
+    name: str
+    title: str
+    why: str
+    hash: str
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptVersion:
+    """A version that was read and checked.
+
+    `preamble` is the system message and the few-shot turns: byte-identical in every call, and
+    sent first, so that servers can cache it. `parameters` are defaults of the call. `schema` is
+    the JSON schema of the reply. `hash` changes with any byte of the version's files.
+    """
+
+    name: str
+    title: str
+    hash: str
+    parameters: Mapping[str, float | int]
+    schema: Mapping[str, Any]
+    preamble: tuple[Message, ...]
+    _user: UserTemplate = field(repr=False, compare=False)
+
+    def ask(self, rows: Sequence[Row | Example]) -> str:
+        """The user turn that asks for the merge of `rows`."""
+        return self._user.render(rows)
+
+
+def load_prompt(name: str, directory: Path | None = None) -> PromptVersion:
+    """Read and check the version `name`, such as "merge/v1", from `directory` or the shipped ones.
+
+    Raises UsageError, one sentence with file, line and next step, for whatever is wrong with it:
+    no such version, a missing or broken file, few-shots against the schema, an undefined name.
+    """
+    files = read_prompt_files(name, directory)
+    names = files.manifest.files
+    user = compile_template(_text(files, names.user), files.folder / names.user)
+    schema = parse_schema(_text(files, names.schema_), files.folder / names.schema_)
+    shots = parse_fewshots(files.texts[names.fewshots], schema, files.folder / names.fewshots)
+    user.render(_PROBE)
+    return PromptVersion(
+        name=name,
+        title=files.manifest.title,
+        hash=files.hash,
+        parameters=files.manifest.parameters.model_dump(exclude_none=True),
+        schema=schema,
+        preamble=tuple(_preamble(_text(files, names.system), shots, user)),
+        _user=user,
+    )
+
+
+def list_prompts(directory: Path | None = None) -> list[PromptSummary]:
+    """All versions, those of `directory` before shipped ones of the same name.
+
+    Raises UsageError for a version whose files cannot be read.
+    """
+    return [_summarise(read_prompt_files(name, directory)) for name in list_names(directory)]
+
+
+def _text(files: PromptFiles, file: str) -> str:
+    text = files.texts[file].rstrip("\r\n")
+    if not text.strip():
+        raise UsageError(f"{files.folder / file} is empty; write the prompt's text into it.")
+    return text
+
+
+def _preamble(system: str, shots: Sequence[FewShot], user: UserTemplate) -> Iterator[Message]:
+    yield Message("system", system)
+    for shot in shots:
+        yield Message("user", user.render(shot.sources))
+        yield Message("assistant", shot.reply)
+
+
+def _summarise(files: PromptFiles) -> PromptSummary:
+    manifest = files.manifest
+    return PromptSummary(files.name, manifest.title, manifest.why, files.hash, manifest.parent)

@@ -1,0 +1,119 @@
+"""Results of commands as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mergeit_async.engine.estimate import Estimate, Range
+from mergeit_async.engine.export import Summary
+from mergeit_async.engine.preview import Preview
+from mergeit_async.engine.run_dir import RunDir
+from mergeit_async.engine.status import RunStatus
+from mergeit_async.viewer.progress import duration
+
+
+def summary_text(summary: Summary, run: RunDir) -> str:
+    """What became of the input, and where the files are."""
+    rows = [
+        ("rows in", f"{summary.rows_in:,}", ""),
+        ("topics", f"{summary.topics:,}", ""),
+        ("groups", f"{summary.groups:,}", f"{summary.merged_groups:,} became one row each"),
+        ("merged", f"{summary.merged:,}", f"rows, into {summary.merged_groups:,}"),
+        ("kept", f"{summary.kept:,}", "rows as they were"),
+        ("filtered", f"{summary.filtered:,}", "rows: repeats, or left out by thinning"),
+        ("rejected", f"{summary.rejected:,}", "records that cannot be used"),
+        ("rows out", f"{summary.rows_out:,}", share(summary)),
+    ]
+    files = [
+        (run.merged, "the dataset"),
+        (run.lineage, "where each of its rows comes from"),
+        (run.filtered, "rows left out, with reasons"),
+        (run.rejected, "records not usable, with file, line and reason"),
+    ]
+    text = align(rows) + "\n\n" + align((str(path), what) for path, what in files)
+    if summary.failed_groups:
+        text += (
+            f"\n\n{summary.failed_groups:,} groups never got a reply; their rows were kept. Try "
+            f"them again with\npython -m mergeit_async resume {run.path} --retry-failed"
+        )
+    return text
+
+
+def preview_text(preview: Preview) -> str:
+    """What a run would do."""
+    rows = [
+        ("rows", f"{preview.rows:,}", f"and {preview.rejected:,} records that cannot be used"),
+        ("topics", f"{preview.topics:,}", ""),
+        ("selected", f"{preview.selected:,}", "rows left after thinning"),
+        ("groups", f"{preview.groups:,}", f"of {preview.grouped_rows:,} rows"),
+        ("rows out", f"{preview.least_rows_out:,}", "if every group is merged"),
+    ]
+    if preview.estimate is None:
+        return align([*rows, ("calls", "0", "offline/compose asks no model")])
+    return align(rows + estimate_rows(preview.estimate))
+
+
+def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
+    """Calls, tokens, money and time as ranges."""
+    cost = estimate.cost_usd
+    return [
+        ("calls", numbers(estimate.calls), "every first reply accepted, to all attempts used"),
+        ("tokens in", numbers(estimate.prompt_tokens), "estimated from the text"),
+        ("tokens out", numbers(estimate.completion_tokens), "as long as the sources, to the limit"),
+        (
+            "cost",
+            f"${cost.low:,.2f} – ${cost.high:,.2f}" if cost else "unknown",
+            "list price" if cost else "no list price for that server and model",
+        ),
+        (
+            "time",
+            f"{duration(estimate.seconds.low)} – {duration(estimate.seconds.high)}",
+            "100 to 25 tokens a second for each call",
+        ),
+    ]
+
+
+def status_text(status: RunStatus, run: RunDir) -> str:
+    """A run as it stands."""
+    rows = [
+        ("state", status.state, str(run.path)),
+        ("model", status.model, ""),
+        ("topics", f"{status.topics_planned:,}", "planned"),
+        *counted("groups", status.groups),
+        *counted("because", status.reasons),
+        *counted("calls", status.calls),
+        ("tokens", f"{status.prompt_tokens:,} in, {status.completion_tokens:,} out", "reported"),
+    ]
+    text = align(rows)
+    if status.state == "stopped":
+        text += f"\n\nGo on with\npython -m mergeit_async resume {run.path}"
+    return text
+
+
+def counted(label: str, counts: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """One line a count, the label on the first."""
+    return [
+        (label if place == 0 else "", f"{count:,}", name)
+        for place, (name, count) in enumerate(counts.items())
+    ]
+
+
+def numbers(range_: Range) -> str:
+    """A range of whole numbers."""
+    return f"{range_.low:,.0f} – {range_.high:,.0f}"
+
+
+def share(summary: Summary) -> str:
+    """The size of the result as a share of the input."""
+    return f"{summary.rows_out / summary.rows_in:.1%} of the rows in" if summary.rows_in else ""
+
+
+def align(rows: Iterable[tuple[str, ...]]) -> str:
+    """Columns padded to their widest cell."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in table
+    )
+    return "\n".join(line.rstrip() for line in lines)
