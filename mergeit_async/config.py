@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mergeit_async.errors import UsageError
 
@@ -84,6 +84,17 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("dataset", "prompts", "reuse")
+    @classmethod
+    def _make_absolute(cls, path: Path | None) -> Path | None:
+        """A run may be resumed from another directory."""
+        return path and path.absolute()
+
+    @field_validator("embedder")
+    @classmethod
+    def _make_vectors_absolute(cls, embedder: str) -> str:
+        return str(Path(embedder).absolute()) if embedder.endswith(".npy") else embedder
+
     @property
     def is_offline(self) -> bool:
         """Whether groups are composed without any call to a model."""
@@ -105,6 +116,9 @@ class Settings(BaseModel):
         """The settings that change the result, JSON-able: part of the run's fingerprint."""
         names = {name for name, changes_result in IDENTITY.items() if changes_result}
         chosen = self.model_dump(mode="json", include=names, exclude_none=True)
+        if self.is_precomputed:
+            # Its content counts, not where it lies.
+            chosen["embedder"] = "precomputed"
         return chosen | {"threshold": self.similarity_threshold}
 
 

@@ -69,9 +69,8 @@ class ProviderError(MergeItError):
         status: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(
-            f"{kind}: {excerpt}" if status is None else f"{kind} ({status}): {excerpt}"
-        )
+        where = f" (HTTP {status})" if status else ""
+        super().__init__(f"{kind}{where}: {excerpt}")
         self.kind = kind
         self.status = status
         self.retry_after_s = retry_after_s

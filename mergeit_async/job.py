@@ -33,7 +33,8 @@ from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
 from mergeit_async.engine.tables import connect_writer, forget_failures
 from mergeit_async.errors import MergeItError, ProviderError, StoppedError, UsageError
-from mergeit_async.providers.http import HttpChat, parse_api_key, parse_base_url
+from mergeit_async.providers.address import parse_api_key, parse_base_url
+from mergeit_async.providers.http import HttpChat
 from mergeit_async.records import Outcome
 from mergeit_async.templates.version import PromptVersion
 
@@ -199,23 +200,23 @@ class Job:
     def _export(self) -> Summary:
         self.progress.enter("exporting")
         prompt = self._prompt
-        origin = Origin(self.settings.model, prompt and prompt.name, prompt and prompt.hash)
+        model = self.settings.model
+        origin = Origin(model, prompt.name, prompt.hash) if prompt else Origin(model)
         exporter = Exporter(self.run_dir, self._planner.rows(), origin)
         return exporter.export(self._planner.topics(), count_lines(self.run_dir.rejected))
 
 
 def find_api_key(settings: Settings) -> str | None:
     """The key from the environment; raises `UsageError` where one is needed and absent."""
-    key = os.environ.get(settings.api_key_env)
-    base_url = parse_base_url(settings.base_url)
-    if key:
-        return parse_api_key(key, settings.api_key_env)
-    if base_url == OPENAI_BASE_URL or settings.api_key_env != DEFAULT_KEY_ENV:
+    variable = settings.api_key_env
+    key = parse_api_key(os.environ.get(variable), f"${variable}")
+    is_needed = parse_base_url(settings.base_url) == OPENAI_BASE_URL or variable != DEFAULT_KEY_ENV
+    if key is None and is_needed:
         raise UsageError(
-            f"There is no key in ${settings.api_key_env}; set it, or name your own server with "
-            "--base-url, or use --model offline/compose, which needs none."
+            f"There is no key in ${variable}; set it, or name your own server with --base-url, or "
+            "use --model offline/compose, which needs none."
         )
-    return None
+    return key
 
 
 def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -41,15 +42,23 @@ def dataset_digest(path: Path) -> str:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{path} does not exist; check the spelling of the dataset's path"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be reached ({error.strerror}); check the rights of its directories"
+        ) from error
+    if stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a directory; give the dataset file in it")
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; check the spelling of the dataset's path")
-    if not path.is_file():
+    if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{path} is not a regular file; save the dataset to disk first")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} may not be read; give yourself the right with chmod u+r")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise UsageError(f"{path} is empty; give a dataset with at least one record")
 
 

@@ -16,6 +16,9 @@ from mergeit_async.data.source import Defect
 from mergeit_async.errors import UsageError
 from mergeit_async.records import Example
 
+# Changes with whatever changes the rows that a file gives.
+DATA_VERSION = "data/1"
+
 TARGETS = ("instruction", "input", "output")
 DEEPEST_EXTRA = 100  # levels; orjson writes no more than 254
 

@@ -106,13 +106,13 @@ class Exporter:
         self._origin = {name: value for name, value in asdict(origin).items() if value is not None}
         self._ledger = Ledger(store)
         self._groups: Counter[Status] = Counter()
+        self._n_topics = 0
 
     def export(self, topics: Iterable[PlannedTopic], rejected: int) -> Summary:
         """Write filtered, lineage and merged rows; the last file appears last.
 
         Raises `ConservationError`, with no file changed, unless each row ends exactly once.
         """
-        n_topics = 0
         with (
             write_atomically(self._run.merged) as merged,
             write_atomically(self._run.lineage) as lineage,
@@ -120,7 +120,8 @@ class Exporter:
             closing(connect_reader(self._run.journal)) as journal,
         ):
             outcomes = read_outcomes(journal)
-            for n_topics, topic in enumerate(topics, start=1):
+            for topic in topics:
+                self._n_topics += 1
                 for entry in self._topic_entries(topic, outcomes):
                     write_line(merged, asdict(entry.example))
                     write_line(lineage, entry.lineage)
@@ -129,7 +130,7 @@ class Exporter:
             for record in self._duplicates():
                 write_line(filtered, record)
             self._ledger.close()
-        return self._summary(n_topics, rejected)
+        return self._summary(rejected)
 
     def _topic_entries(self, topic: PlannedTopic, outcomes: Iterator[Outcome]) -> Iterator[Entry]:
         """The rows of a topic's groups in order, then those that are in no group."""
@@ -203,11 +204,11 @@ class Exporter:
                 "duplicate_of": row.duplicate_of,
             }
 
-    def _summary(self, n_topics: int, rejected: int) -> Summary:
+    def _summary(self, rejected: int) -> Summary:
         counts, groups = self._ledger.counts, self._groups
         return Summary(
             rows_in=counts.total() + rejected,
-            topics=n_topics,
+            topics=self._n_topics,
             groups=groups.total(),
             merged_groups=groups[Status.MERGED],
             failed_groups=groups[Status.FAILED],

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from mergeit_async.config import Settings
-from mergeit_async.data.dataset import DATA_VERSION, dataset_digest
+from mergeit_async.data.dataset import dataset_digest
+from mergeit_async.data.normalise import DATA_VERSION
 from mergeit_async.filtering.topic_plan import ALGORITHM_VERSION as FILTERING_VERSION
 from mergeit_async.ids import digest
 from mergeit_async.merging.compose import COMPOSE_VERSION

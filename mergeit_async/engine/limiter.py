@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -21,19 +20,18 @@ class TokenBucket:
     and those behind it wait until the debt is paid. What was reserved too much is given back.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_minute: int) -> None:
         self._per_second = per_minute / MINUTE_S
         self._capacity = self._per_second * WINDOW_S
-        self._clock = clock
         self._level = self._capacity
-        self._filled_at = clock()
+        self._filled_at = anyio.current_time()
         # Only the first in line looks at the level: small requests cannot overtake a large one.
         self._turn = anyio.Lock(fast_acquire=True)
 
     @property
     def level(self) -> float:
         """Tokens that may leave now; negative while a debt is paid."""
-        now = self._clock()
+        now = anyio.current_time()
         grown = self._level + (now - self._filled_at) * self._per_second
         self._level, self._filled_at = min(self._capacity, grown), now
         return self._level

@@ -220,7 +220,7 @@ def from_texts(store: RowStore, embedder: str) -> Embed:
 def topic_settings(settings: Settings) -> TopicSettings:
     """The part of the settings that plans one topic."""
     return TopicSettings(
-        similarity=settings.selection,
+        metric=settings.selection,
         pairing=settings.pairing,
         threshold=settings.similarity_threshold,
         max_group_size=settings.max_group_size,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mergeit_async.filtering.similarity import Metric, compare_rows, snap_to_grid
 
-DENSE_ROWS = 2048
+TABLE_ENTRIES = 1 << 24
 BLOCK_ENTRIES = 1 << 22
 FIRST_BATCH = 16
 # Below every similarity, so that the gain of a first row is as submodular as all later ones.
 UNCOVERED = -2.0
-
-CompareRows = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 def facility_location(
@@ -28,17 +24,17 @@ def facility_location(
     to the lowest index. Lazy: a row is looked at again only while its last gain could still win
     (Minoux, 1978). All arithmetic is exact, see `similarity`. "cosine" wants L2-normalised rows.
 
-    A topic of up to 2,048 rows holds its similarities at once; a larger one computes them as
-    needed, 32 MB at a time, with the same result.
+    Memory: 128 MB of similarities at most, which holds all of a topic of 4,096 rows; a larger
+    topic computes some again, with the same result.
     """
     n = len(vectors)
-    compare = _comparison(snap_to_grid(vectors), metric)
+    similarities = _Similarities(snap_to_grid(vectors), metric)
     covered = np.full(n, UNCOVERED)
     gains = np.full(n, np.inf)
     chosen = np.empty(min(budget, n), dtype=np.int64)
     for step in range(len(chosen)):
-        chosen[step] = _settle_best(compare, covered, gains)
-        np.maximum(covered, compare(chosen[step : step + 1])[0], out=covered)
+        chosen[step] = _settle_best(similarities, covered, gains)
+        np.maximum(covered, similarities.of(chosen[step : step + 1])[0], out=covered)
         gains[chosen[step]] = -np.inf
     return chosen
 
@@ -58,24 +54,52 @@ def topic_budgets(
     return sizes.copy() if per_cluster is None else np.minimum(sizes, per_cluster)
 
 
-def _comparison(grid: NDArray[np.float64], metric: Metric) -> CompareRows:
-    if len(grid) <= DENSE_ROWS:
-        return compare_rows(grid, np.arange(len(grid)), metric).__getitem__
-    return lambda rows: compare_rows(grid, rows, metric)
+class _Similarities:
+    """Rows of the (n, n) similarity matrix, made when asked for; the newest 2²⁴ entries stay."""
+
+    def __init__(self, grid: NDArray[np.float64], metric: Metric) -> None:
+        n = len(grid)
+        self.capacity = min(n, max(1, TABLE_ENTRIES // max(1, n)))
+        self._grid, self._metric = grid, metric
+        self._table = np.empty((self.capacity, n))
+        self._slot_of_row = np.full(n, -1)
+        self._row_of_slot = np.full(self.capacity, -1)
+        self._next_slot = 0
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Similarities of `rows`, at most `capacity` of them, to all: a new (len(rows), n)."""
+        slots = self._slot_of_row[rows]
+        found = self._table[slots]
+        missing = slots < 0
+        if missing.any():
+            found[missing] = compare_rows(self._grid, rows[missing], self._metric)
+            self._keep(rows[missing], found[missing])
+        return found
+
+    def _keep(self, rows: NDArray[np.int64], similarities: NDArray[np.float64]) -> None:
+        slots = (self._next_slot + np.arange(len(rows))) % self.capacity
+        evicted = self._row_of_slot[slots]
+        self._slot_of_row[evicted[evicted >= 0]] = -1
+        self._table[slots] = similarities
+        self._row_of_slot[slots] = rows
+        self._slot_of_row[rows] = slots
+        self._next_slot = int(slots[-1] + 1) % self.capacity
 
 
 def _settle_best(
-    compare: CompareRows, covered: NDArray[np.float64], gains: NDArray[np.float64]
+    similarities: _Similarities, covered: NDArray[np.float64], gains: NDArray[np.float64]
 ) -> int:
     """The row of highest gain; `gains` holds upper bounds and is brought up to date as needed."""
     fresh = np.zeros(len(gains), dtype=np.bool_)
-    width, widest = FIRST_BATCH, max(1, BLOCK_ENTRIES // len(gains))
+    width = FIRST_BATCH
+    widest = min(similarities.capacity, max(1, BLOCK_ENTRIES // len(gains)))
     best_gain = -np.inf
     while not fresh[best := int(np.argmax(gains))]:
         # A stale bound equal to the best gain counts: it may be a tie with a lower index.
         candidates = np.flatnonzero(~fresh & (gains >= best_gain) & (gains > -np.inf))
         candidates = _highest(gains, candidates, min(width, widest))
-        improvement = compare(candidates) - covered
+        improvement = similarities.of(candidates)
+        improvement -= covered
         gains[candidates] = np.maximum(improvement, 0.0, out=improvement).sum(axis=1)
         fresh[candidates] = True
         best_gain = max(best_gain, float(gains[candidates].max()))

@@ -1,1 +1,1 @@
-"""Stage 2, pure: rows of a group and a model's reply come in; a checked merge or a refusal goes out."""
+"""Stage 2, pure: a group's rows and a model's reply come in; a merge or a refusal goes out."""

@@ -19,7 +19,7 @@ GATE_VERSION = "gate/1"
 
 # Words that can come or go without changing what a row asks or answers.
 _TRIVIAL_WORDS = frozenset(
-    "a an and also below following given kindly now please that the then this".split()
+    ("a", "also", "an", "and", "below", "following", "given", "please", "that", "the", "then")
 )
 _TRIVIAL_CHARACTERS = 60
 _WORD = re.compile(r"\w+")
@@ -27,7 +27,8 @@ _WORD = re.compile(r"\w+")
 # Talk of the merging itself, in any field.
 _LEAK = re.compile(
     r"""</?source_row
-    |\b(?:merged|combined|source)\ (?:instruction|example|row|task)s?\b
+    |\b(?:merged|combined)\ (?:instruction|example|task)s?\b
+    |\bsource\ (?:instruction|example|row)s?\b
     |\b(?:both|two|first|second|original)\ (?:source\ )?instructions?\b
     |^\W{0,3}(?:(?:merged|combined|new|final)\ )?instruction\s?\#?\d*\s*:
     |^\W{0,3}(?:merged|combined)\ (?:input|output|response)\s?\#?\d*\s*:""",
@@ -78,8 +79,8 @@ def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
     for field in ("instruction", "output"):
         if not getattr(merged, field).strip():
             yield Refusal(f"empty_{field}", f"the merged row has an empty {field}")
-    if field := find_structure(merged, sources):
-        yield Refusal("printed_structure", f"{field} is {_excerpt(getattr(merged, field))}")
+    if printed := find_structure(merged, sources):
+        yield Refusal("printed_structure", f"{printed} is {_excerpt(getattr(merged, printed))}")
     for field in FIELDS:
         yield from _find_field_defects(field, merged, sources)
 

@@ -17,7 +17,7 @@ MAX_STARTS = 32
 _START = re.compile(r'\{\s*"')
 # Numbers are kept as they are written (1.50 stays 1.50); strict=False admits raw line breaks.
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
-_NO_INPUT = frozenset({"noinput", "no input", "none", "n/a"})
+_NO_INPUT = frozenset({"noinput", "no input"})
 
 
 def parse_reply(text: str) -> Example | Refusal:
@@ -28,7 +28,7 @@ def parse_reply(text: str) -> Example | Refusal:
     wrong_type, bad_text.
     """
     found: dict[str, Any] | None = None
-    for candidate in _find_objects(text):
+    for candidate in find_objects(text):
         if all(field in candidate for field in FIELDS):
             return _to_example(candidate)
         if found is None or (_answers(candidate) and not _answers(found)):
@@ -38,7 +38,7 @@ def parse_reply(text: str) -> Example | Refusal:
     return _to_example(found)
 
 
-def _find_objects(text: str) -> Iterator[dict[str, Any]]:
+def find_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in `text` with folded keys; also those inside an object of other keys."""
     position = 0
     for _ in range(MAX_STARTS):
@@ -71,7 +71,7 @@ def _to_example(value: dict[str, Any]) -> Example | Refusal:
         texts[field] = _normalise(item or "")
     if any("\ud800" <= character <= "\udfff" for character in "".join(texts.values())):
         return Refusal("bad_text", "the reply escapes half of a surrogate pair")
-    if texts["input"].strip("<>[](){}\"'`\\. ").casefold() in _NO_INPUT:
+    if texts["input"].strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
         texts["input"] = ""
     return Example(**texts)
 

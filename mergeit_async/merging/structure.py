@@ -15,11 +15,13 @@ from mergeit_async.records import Example, Row
 # The share of a field that makes a structure inside other text "a big part" of it.
 BIG_PART = 0.5
 
-# A bracket before a quoted item or before `key:`; the repetition is bounded to stay linear.
+# Brackets before a quoted item or before `key:`. These patterns never run over the same text
+# twice (bounded repetitions, disjoint runs), so hostile fields cost no more than long ones.
 _OPENING = re.compile(r"""[\[{]\s*(?:[\[{]\s*){0,4}(?:['"“‘]|\w+\s*:\s*['"\d\[{])""")
-_UNQUOTED = re.compile(r"[\[{][^\[\]{}]*,[^\[\]{}]*[\]}]")
-_NUMBERS = re.compile(r"[\[{][-+\d\s.,eE]*\d[-+\d\s.,eE\[\]{}]*[\]}]")
-_EMPTY = re.compile(r"[\[{]\s*(?:empty|none|null|no ?input)?\s*[\]}]", re.IGNORECASE)
+_UNQUOTED = re.compile(r"[\[{][^\[\]{},]*,[^\[\]{}]*[\]}]")
+_NUMBERS = re.compile(r"[\[{](?=[^\d]*\d)[-+\d\s.,eE\[\]{}]+[\]}]")
+_FIRST_NUMBER = re.compile(r"[\[{]\s*[-+]?\.?\d")
+_EMPTY = re.compile(r"[\[{]\s*(?:(?:empty|none|null|no ?input)\s*)?[\]}]", re.IGNORECASE)
 _STRING = r"""(?:"[^"\n]*"|'[^'\n]*')"""
 _FLAT = re.compile(rf"\[\s*{_STRING}(?:\s*,\s*{_STRING})*\s*\]|\{{\s*{_STRING}\s*:[^{{}}]*\}}")
 # What data of a program rarely holds: a numbered item, an item of four words, named answers.
@@ -79,5 +81,5 @@ def _has_structure(row: Row) -> bool:
     return any(
         pattern.search(text)
         for text in (row.instruction, row.input, row.output)
-        for pattern in (_OPENING, _UNQUOTED, _NUMBERS, _EMPTY)
+        for pattern in (_OPENING, _UNQUOTED, _FIRST_NUMBER, _EMPTY)
     )

@@ -51,10 +51,17 @@ def _text_of(turn: Any) -> str:
         raise ValueError("each of 'messages' must be an object")
     content = turn.get("content") or ""
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        content = _join_parts(content)
     if not isinstance(content, str):
         raise ValueError("'content' must be a string or a list of parts")
     return content
+
+
+def _join_parts(parts: list[Any]) -> str:
+    texts = [part.get("text", "") for part in parts if isinstance(part, dict)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("the 'text' of a part must be a string")
+    return "".join(texts)
 
 
 def _last_user_text(turns: list[Any], texts: list[str]) -> str:

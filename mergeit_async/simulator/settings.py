@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from mergeit_async.errors import UsageError
 
@@ -62,6 +62,8 @@ class SimulatorSettings:
             _check_range(name, getattr(self, name), 0, math.inf)
         for name in ("rpm", "tpm", "burst_s"):
             _check_positive(name, getattr(self, name))
+        _check_choice("tpm_charge", self.tpm_charge, get_args(TokenCharge))
+        _check_choice("retry_after_style", self.retry_after_style, get_args(RetryAfterStyle))
 
 
 def _check_range(name: str, value: float, lowest: float, highest: float) -> None:
@@ -74,3 +76,8 @@ def _check_range(name: str, value: float, lowest: float, highest: float) -> None
 def _check_positive(name: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise UsageError(f"Simulator setting {name} is {value}; give a number above 0.")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"Simulator setting {name} is {value}; choose among {', '.join(choices)}.")

@@ -10,8 +10,8 @@ from typing import Any
 from mergeit_async.errors import UsageError
 from mergeit_async.records import Example, Message, Row
 from mergeit_async.templates.fewshots import FewShot, parse_fewshots, parse_schema
-from mergeit_async.templates.files import PromptFiles, list_names, read_prompt_files
-from mergeit_async.templates.render import UserTemplate, compile_template
+from mergeit_async.templates.folder import PromptFiles, list_names, read_prompt_files
+from mergeit_async.templates.turn import UserTemplate, compile_template
 
 _PROBE = (
     Example("Name a colour.", "", "Blue."),

@@ -1,4 +1,4 @@
-"""What a run is doing, on stderr: live bars on a terminal, a log line every few seconds elsewhere."""
+"""What a run is doing, on stderr: live bars on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergeit_async.data.dataset import dataset_digest, read_rows
-from mergeit_async.data.normalise import normalise_text
+from mergeit_async.data.normalise import clear_input, normalise_text
 from mergeit_async.errors import UsageError
 from mergeit_async.ids import row_id
 from mergeit_async.records import Example, Rejected, Row
@@ -66,7 +66,7 @@ def expected_rows(examples: list[Example]) -> list[tuple[str, Example]]:
     clean = [
         Example(
             normalise_text(e.instruction),
-            "" if e.input == "<noinput>" else normalise_text(e.input),
+            clear_input(normalise_text(e.input)),
             normalise_text(e.output),
         )
         for e in examples
@@ -80,7 +80,7 @@ def test_any_examples_read_back_as_the_same_rows_from_every_format(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / name
 
-    @settings(deadline=None)  # the disk may be slow
+    @settings(deadline=None, max_examples=40)  # each one writes a file
     @given(st.lists(EXAMPLES, min_size=1, max_size=4))
     def check(examples: list[Example]) -> None:
         WRITERS[name](path, [as_record(e) for e in examples])
@@ -208,6 +208,7 @@ def test_a_path_that_cannot_be_read_is_refused_at_once(
         (tmp_path / "empty.jsonl", r"empty\.jsonl is empty"),
         (tmp_path / "pipe.jsonl", "is not a regular file"),
         (tmp_path / "empty.jsonl" / "below", "does not exist"),
+        (tmp_path / ("x" * 300), r"cannot be reached \(File name too long\)"),
     ]:
         with pytest.raises(UsageError, match=message):
             read(path)

@@ -62,7 +62,7 @@ def store(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_any_row_comes_back_equal(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("any") / "rows.arrow"
 
-    @settings(deadline=None)  # the disk may be slow
+    @settings(deadline=None, max_examples=40)  # each one writes a file
     @given(st.lists(ROWS, max_size=4))
     def check(rows: list[Row]) -> None:
         assert write_rows(path, rows) == len(rows)

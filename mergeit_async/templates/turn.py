@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import orjson
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -63,6 +63,8 @@ def to_json_line(value: Any, fence: str = "") -> str:
     With `fence`, the name of the tag around the line, that tag never occurs in it: its "<" is
     written as a JSON escape. In a template: `{{ row | tojson("source_row") }}`.
     """
+    if isinstance(value, Undefined):
+        return str(value)  # raises, and names what is undefined
     text = orjson.dumps(value).decode()
     if fence:
         text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from mergeit_async.engine.faults import LONGEST_RETRY_AFTER_S, RULES, Breaker, backoff_s
+from mergeit_async.errors import FaultKind, ProviderError, StoppedError
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fault(kind: FaultKind, retry_after_s: float | None = None) -> ProviderError:
+    return ProviderError(kind, "the server's words", retry_after_s=retry_after_s)
+
+
+def test_every_kind_of_fault_has_a_rule():
+    assert set(RULES) == set(FaultKind)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+def test_a_wait_the_server_asked_for_is_never_shortened(jitter):
+    assert 7.0 <= backoff_s(fault(FaultKind.RATE_LIMIT, 7.0), 1, jitter) <= 7.7
+
+
+def test_a_hostile_wait_of_a_week_is_cut():
+    asked = fault(FaultKind.RATE_LIMIT, 7 * 24 * 3600)
+    assert backoff_s(asked, 1, 0.0) == LONGEST_RETRY_AFTER_S
+
+
+def test_waits_double_up_to_a_ceiling():
+    waits = [backoff_s(fault(FaultKind.SERVER), tries, 0.999) for tries in range(1, 12)]
+    assert waits[:4] == pytest.approx([0.5, 1, 2, 4], rel=0.01)
+    assert max(waits) <= 30
+
+
+@pytest.mark.parametrize("kind", [FaultKind.AUTH, FaultKind.QUOTA, FaultKind.NOT_FOUND])
+def test_a_refusal_of_all_work_stops_at_once(kind):
+    with pytest.raises(StoppedError, match=str(kind)):
+        Breaker(Clock()).fault(fault(kind))
+
+
+def test_an_unreachable_server_stops_the_run_within_seconds():
+    clock = Clock()
+    breaker = Breaker(clock)
+    breaker.fault(fault(FaultKind.CONNECTION))
+    breaker.fault(fault(FaultKind.CONNECTION))
+    clock.now = 3.0
+    with pytest.raises(StoppedError, match="base-url"):
+        breaker.fault(fault(FaultKind.CONNECTION))
+
+
+def test_a_run_that_makes_progress_rides_out_any_number_of_faults():
+    clock = Clock()
+    breaker = Breaker(clock)
+    for second in range(1000):
+        clock.now = second
+        for kind in (FaultKind.SERVER, FaultKind.CONNECTION, FaultKind.RATE_LIMIT):
+            breaker.fault(fault(kind))
+        breaker.success()
+
+
+def test_rate_limits_without_any_success_stop_the_run_in_the_end():
+    clock = Clock()
+    breaker = Breaker(clock)
+    for _ in range(50):
+        breaker.fault(fault(FaultKind.RATE_LIMIT))
+    clock.now = 181.0
+    with pytest.raises(StoppedError, match="--rpm"):
+        breaker.fault(fault(FaultKind.RATE_LIMIT))
+
+
+def test_the_same_refusal_of_the_first_twenty_payloads_stops_the_run():
+    breaker = Breaker(Clock())
+    for _ in range(19):
+        breaker.fault(fault(FaultKind.BAD_REQUEST))
+    with pytest.raises(StoppedError):
+        breaker.fault(fault(FaultKind.BAD_REQUEST))
+
+
+def test_a_verdict_on_one_payload_never_stops_the_run():
+    breaker = Breaker(Clock())
+    for _ in range(1000):
+        breaker.fault(fault(FaultKind.CONTEXT_LENGTH))

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.tables import connect_reader, read_outcomes
+from mergeit_async.errors import StoppedError, UsageError
+from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
+
+
+def request(key: str, sample: int = 0) -> ChatRequest:
+    return ChatRequest(key, "m", (Message("user", "merge"),), 0.0, 100, sample, 10)
+
+
+def merged(position: int) -> Outcome:
+    example = Example("Do both.", "", f"Done {position}.")
+    return Outcome(position, f"group-{position}", Status.MERGED, 1, merged=example)
+
+
+REPLY = ChatReply("the text", "stop", 12, 34)
+
+
+async def test_an_outcome_is_there_when_its_write_returns(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        call = await journal.begin_call(7, request("k"))
+        await journal.settle_call(call, request("k"), REPLY, "accepted", merged(7))
+        with closing(connect_reader(path)) as reader:
+            assert list(read_outcomes(reader)) == [merged(7)]
+
+
+async def test_an_intent_without_an_end_is_found_after_a_crash(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        await journal.begin_call(3, request("k"))
+    with closing(connect_reader(path)) as reader:
+        assert reader.execute("SELECT position, ended_at FROM calls").fetchall() == [(3, None)]
+
+
+async def test_a_paid_reply_is_known_in_the_next_session(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        call = await journal.begin_call(0, request("k"))
+        await journal.settle_call(call, request("k"), REPLY, "copy_of_source", None)
+    async with open_journal(path) as journal:
+        assert journal.known_reply("k") == REPLY
+        assert journal.known_reply("other") is None
+        assert journal.finished == set()
+
+
+async def test_replies_of_another_run_are_known(tmp_path: Path):
+    async with open_journal(tmp_path / "old.db") as old:
+        call = await old.begin_call(0, request("k"))
+        await old.settle_call(call, request("k"), REPLY, "accepted", merged(0))
+    async with open_journal(tmp_path / "new.db", reuse=tmp_path / "old.db") as new:
+        assert new.known_reply("k") == REPLY
+        assert new.finished == set()
+
+
+async def test_many_writers_share_few_commits(tmp_path: Path):
+    commits = 0
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    async with open_journal(tmp_path / "journal.db") as journal:
+        journal._connection.set_trace_callback(count)
+        async with anyio.create_task_group() as tasks:
+            for position in range(500):
+                tasks.start_soon(journal.add_outcome, merged(position))
+        assert len(journal.finished) == 500
+    assert commits < 50
+
+
+async def test_a_cancelled_run_still_commits_what_is_shielded(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    with anyio.CancelScope() as run:
+        async with open_journal(path) as journal:
+            run.cancel()
+            with anyio.CancelScope(shield=True):
+                await journal.add_outcome(merged(1))
+    with closing(connect_reader(path)) as reader:
+        assert list(read_outcomes(reader)) == [merged(1)]
+
+
+async def test_a_write_that_fails_stops_the_run_for_all_that_wait(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    stopped = 0
+
+    async def write(position: int) -> None:
+        nonlocal stopped
+        with pytest.raises(StoppedError, match=r"journal\.db"):
+            await journal.add_outcome(merged(position))
+        stopped += 1
+
+    async with open_journal(path) as journal:
+        await journal.add_outcome(merged(0))
+        journal._connection.execute("PRAGMA query_only = ON")
+        async with anyio.create_task_group() as tasks:
+            for position in range(1, 20):
+                tasks.start_soon(write, position)
+    assert stopped == 19
+
+
+async def test_a_damaged_journal_is_refused_by_name(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"this is no database" * 500)
+    with pytest.raises(UsageError, match=r"journal\.db cannot be read"):
+        async with open_journal(path):
+            pass
+
+
+async def test_a_journal_of_a_later_format_is_refused(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(UsageError, match="format 99"):
+        async with open_journal(path):
+            pass
+
+
+async def test_commits_are_synced_to_disk(tmp_path: Path):
+    async with open_journal(tmp_path / "journal.db") as journal:
+        mode = journal._connection.execute("PRAGMA journal_mode").fetchone()
+        level = journal._connection.execute("PRAGMA synchronous").fetchone()
+    assert (mode, level) == (("wal",), (2,))

@@ -1,0 +1,149 @@
+"""Replies as models write them, and as they should not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergeit_async.merging.parse import MAX_STARTS, find_objects, parse_reply
+from mergeit_async.records import Example, Refusal
+
+ROW = Example("Add.", "1 2", "3")
+JSON = '{"instruction": "Add.", "input": "1 2", "output": "3"}'
+
+
+def _reason(text: str) -> str:
+    refusal = parse_reply(text)
+    assert isinstance(refusal, Refusal)
+    return refusal.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JSON,
+        f"```json\n{JSON}\n```",
+        f"Here is the merge {{as asked}}:\n{JSON}\nAnything else?",
+        f"[{JSON}]",
+        f'{{"result": {JSON}}}',
+        f'{{"note": "two"}} {JSON}',
+        f'{{"instruction": "draft"}} {JSON}',
+        f'Use {{ and "quotes" freely. {JSON} }}',
+        f'{JSON} {{"instruction": "x", "input": "y", "output": "z"}}',
+        '{"instruction": "Add.", "input": "1 2", "output": "3", "why": ["x"]}',
+        '{" Instruction ": " Add.\\r\\n", "INPUT": "1 2", "Output": 3}',
+        '{"instruction": "draft", "output": "0"} then ' + JSON,
+        '{"input": "1 2"} {"instruction": "Add.", "input ": "1 2", "output": "3"}',
+    ],
+)
+def test_the_object_is_found(text: str) -> None:
+    assert parse_reply(text) == ROW
+
+
+def test_raw_line_breaks_and_braces_inside_strings_are_text() -> None:
+    reply = '{"instruction": "Explain {x}.", "input": "a\r\nb\tc", "output": "if (x) { \\"y\\" }"}'
+
+    assert parse_reply(reply) == Example("Explain {x}.", "a\nb\tc", 'if (x) { "y" }')
+
+
+@pytest.mark.parametrize(
+    "value", ["null", '""', '"  "', '"noinput"', '"<noinput>"', '"No input."', '"[noinput]"']
+)
+def test_an_input_that_says_there_is_none_is_empty(value: str) -> None:
+    parsed = parse_reply(f'{{"instruction": "a", "input": {value}, "output": "b"}}')
+
+    assert parsed == Example("a", "", "b")
+
+
+def test_a_missing_input_is_empty() -> None:
+    assert parse_reply('{"instruction": "a", "output": "b"}') == Example("a", "", "b")
+
+
+def test_numbers_keep_the_digits_that_were_written() -> None:
+    many = "9" * 5000
+
+    parsed = parse_reply(f'{{"instruction": "a", "input": 1.50, "output": {many}}}')
+
+    assert parsed == Example("a", "1.50", many)
+
+
+@pytest.mark.parametrize("value", ["[]", '["a", "b"]', '{"x": "y"}', "true", "[1]"])
+@pytest.mark.parametrize("field", ["instruction", "input", "output"])
+def test_what_is_no_text_is_refused_and_not_joined(field: str, value: str) -> None:
+    fields = {"instruction": '"a"', "input": '"b"', "output": '"c"'} | {field: value}
+    reply = ", ".join(f'"{name}": {text}' for name, text in fields.items())
+
+    assert _reason(f"{{{reply}}}") == "wrong_type"
+
+
+def test_a_row_inside_a_field_is_not_taken_for_the_reply() -> None:
+    assert _reason(f'{{"instruction": "a", "output": {JSON}}}') == "wrong_type"
+
+
+def test_an_object_that_answers_goes_before_one_that_does_not() -> None:
+    reply = '{"input": "draft"} {"instruction": "a", "output": "b"}'
+
+    assert parse_reply(reply) == Example("a", "", "b")
+
+
+@pytest.mark.parametrize("field", ["instruction", "output"])
+def test_a_missing_field_is_named(field: str) -> None:
+    fields = {"instruction": "a", "input": "b", "output": "c"}
+    absent = json.dumps({name: text for name, text in fields.items() if name != field})
+    null = json.dumps(fields | {field: None})
+
+    assert (_reason(absent), _reason(null)) == ("missing_field", "missing_field")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Sure!", "[1, 2]", '"text"', JSON[:-2], "{'instruction': 'a', 'output': 'b'}"]
+)
+def test_a_reply_without_an_object_is_refused(text: str) -> None:
+    assert _reason(text) == "no_json"
+
+
+def test_half_a_surrogate_pair_is_refused_and_a_whole_one_is_text() -> None:
+    half = '{"instruction": "a", "output": "\\ud83d"}'
+    whole = '{"instruction": "a", "output": "\\ud83d\\ude00"}'
+
+    assert _reason(half) == "bad_text"
+    assert parse_reply(whole) == Example("a", "", "😀")
+
+
+@given(st.text())
+def test_no_text_raises(text: str) -> None:
+    assert isinstance(parse_reply(text), Example | Refusal)
+
+
+@given(st.text('{}[]",:\\ abinstructionoutput\n'))
+def test_no_text_that_looks_like_json_raises(text: str) -> None:
+    assert isinstance(parse_reply(text), Example | Refusal)
+
+
+PLAIN = st.text(min_size=1).map(lambda text: text.replace("\r", "").strip()).filter(len)
+
+
+@given(PLAIN, PLAIN, st.text('abc {}[]",:.\n'), st.booleans())
+def test_what_was_written_as_json_is_read_back(
+    instruction: str, output: str, prose: str, ascii_only: bool
+) -> None:
+    value = {"instruction": instruction, "input": "", "output": output}
+    reply = json.dumps(value, ensure_ascii=ascii_only)
+
+    assert parse_reply(reply + prose) == Example(instruction, "", output)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["{", '{"', '{"a":', '{"a": {', '{"a', "{ ", '{"a":[', '{"a": "b"}\n', '"', '\\"{"', "[{"],
+)
+def test_a_megabyte_of_hostile_text_is_tried_at_a_bounded_number_of_places(unit: str) -> None:
+    text = unit * (1_000_000 // len(unit))
+
+    found = list(find_objects(text))
+
+    assert len(found) <= MAX_STARTS
+    assert isinstance(parse_reply(text), Refusal)

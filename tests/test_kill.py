@@ -1,0 +1,220 @@
+"""Runs that are killed at any moment and resumed end with the bytes of an undisturbed run.
+
+`MERGEIT_KILLS` sets how many (25 in the suite, more with `make soak`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from mergeit_async.engine.mergers import request_builder
+from mergeit_async.job import Job
+from mergeit_async.providers.completion import write_request
+from mergeit_async.simulator.server import Simulator
+from mergeit_async.simulator.settings import SimulatorSettings
+from mergeit_async.templates.version import load_prompt
+from tests.running import EXAMPLES, call, command, environment, hashes, simulated, start
+
+KILLS = int(os.environ.get("MERGEIT_KILLS", "25"))
+SIMULATOR = SimulatorSettings(
+    latency_s=0.05,
+    latency_sigma=0.5,
+    fault_rate=0.1,
+    content_fault_rate=0.1,
+    fault_retry_after_s=0.05,
+    hang_s=0.3,
+    seed=11,
+)
+OPTIONS = (
+    *("--model", "sim-merge", "--per-cluster", "all", "--threshold", "0.3"),
+    *("--max-in-flight", "6", "--timeout", "0.25", "--max-attempts", "4", "--max-tries", "30"),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    with simulated(SIMULATOR) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The hashes of a run that nobody interrupts."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = call("run", EXAMPLES, "--out", out, "--base-url", server.url, *OPTIONS, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = orjson.loads(done.stdout)
+    assert summary["groups"] >= 60
+    assert summary["merged_groups"] >= 0.95 * summary["groups"]
+    assert summary["failed_groups"] == 0
+    return hashes(out)
+
+
+def answered_requests(run: Path) -> list[bytes]:
+    """The bodies of all requests whose reply is committed in the run's journal."""
+    if not (run / "journal.db").exists():
+        return []
+    job = Job.reopen(run)
+    build = request_builder(job.settings, load_prompt(job.settings.prompt))
+    with closing(sqlite3.connect(run / "journal.db")) as journal:
+        answered = journal.execute(
+            "SELECT DISTINCT position, sample FROM calls JOIN replies USING (request_key)"
+        ).fetchall()
+    groups = {
+        planned.position: planned for topic in job._planner.topics() for planned in topic.groups
+    }
+    return [
+        write_request(build(job._planner.load_group(groups[position]), sample), "max_tokens")
+        for position, sample in answered
+    ]
+
+
+def wait_for_first_answers(run: Path, process: subprocess.Popen[str], wanted: int) -> None:
+    """Wait until the journal of a running process holds some replies."""
+    for _ in range(400):
+        time.sleep(0.05)
+        if process.poll() is not None:
+            return
+        try:
+            with closing(sqlite3.connect(run / "journal.db")) as journal:
+                if journal.execute("SELECT count(*) FROM replies").fetchone()[0] >= wanted:
+                    return
+        except sqlite3.OperationalError:
+            continue
+    raise AssertionError("the run never got to its first replies")
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_killed_run_resumes_to_the_same_bytes_and_sends_nothing_twice(
+    server: Simulator, undisturbed: dict[str, str], tmp_path: Path, seed: int
+):
+    dice = random.Random(seed)
+    run = tmp_path / "run"
+    process = start("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS)
+    if dice.random() < 0.7:
+        wait_for_first_answers(run, process, wanted=dice.randrange(1, 80))
+    else:
+        time.sleep(dice.uniform(0.5, 4.0))
+    process.kill()
+    process.communicate()
+
+    if not (run / "run.toml").exists():  # killed before there was a run
+        shutil.rmtree(run, ignore_errors=True)
+        done = call("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS)
+    else:
+        answered = answered_requests(run)
+        before = [server.stats.arrivals_of(body) for body in answered]
+        done = call("resume", run)
+        assert [server.stats.arrivals_of(body) for body in answered] == before
+
+    assert done.returncode == 0, done.stderr
+    assert hashes(run) == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_what_is_in_flight_and_the_run_resumes(
+    server: Simulator, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals
+):
+    run = tmp_path / "run"
+    process = start("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS)
+    wait_for_first_answers(run, process, wanted=10)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == 3, stderr
+    assert stderr.strip().splitlines()[-1] == f"python -m mergeit_async resume {run}"
+    assert "Traceback" not in stderr
+    with closing(sqlite3.connect(run / "journal.db")) as journal:
+        unknown = journal.execute("SELECT count(*) FROM calls WHERE ended_at IS NULL").fetchone()
+    assert unknown == (0,)
+    assert not (run / "merged.jsonl").exists()
+
+    answered = answered_requests(run)
+    before = [server.stats.arrivals_of(body) for body in answered]
+    done = call("resume", run)
+    assert done.returncode == 0, done.stderr
+    assert [server.stats.arrivals_of(body) for body in answered] == before
+    assert hashes(run) == undisturbed
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path):
+    with simulated(SimulatorSettings(latency_s=30)) as slow:
+        run = tmp_path / "run"
+        process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
+        for _ in range(200):
+            time.sleep(0.05)
+            if slow.stats.arrivals:
+                break
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None, "the first signal waits for what is in flight"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=3)
+    assert process.returncode == 3
+    assert stderr.strip().splitlines()[-1] == f"python -m mergeit_async resume {run}"
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path: Path):
+    with simulated(SimulatorSettings(latency_s=30)) as slow:
+        run = tmp_path / "run"
+        process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
+        for _ in range(200):
+            time.sleep(0.05)
+            if slow.stats.arrivals:
+                break
+        second = call("resume", run)
+        state = orjson.loads(call("status", run, "--json").stdout)["state"]
+        process.kill()
+        process.communicate()
+    assert second.returncode == 2
+    assert "Another process" in second.stderr
+    assert state == "running"
+    assert orjson.loads(call("status", run, "--json").stdout)["state"] == "stopped"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not on this machine")
+def test_the_intent_is_on_disk_before_the_first_byte_of_its_request(tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    row = {"instruction": "Name the capital of France.", "input": "", "output": "Paris."}
+    other = {"instruction": "Name the capital of Italy.", "input": "", "output": "Rome."}
+    rows.write_bytes(orjson.dumps(row) + b"\n" + orjson.dumps(other) + b"\n")
+    run, trace = tmp_path / "run", tmp_path / "trace"
+    with simulated(SimulatorSettings()) as simulator:
+        subprocess.run(
+            ["strace", "-f", "-y", "-s", "100000", "-o", trace]
+            + ["-e", "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync"]
+            + command("run", rows, "--out", run, "--base-url", simulator.url)
+            + ["--model", "sim-merge", "--threshold", "0"],
+            check=True,
+            capture_output=True,
+            timeout=120,
+            env=environment(),
+        )
+    with closing(sqlite3.connect(run / "journal.db")) as journal:
+        (key,) = journal.execute("SELECT request_key FROM calls").fetchone()
+    lines = trace.read_text(errors="replace").splitlines()
+    intent = first(lines, rf"pwrite64\(\d+<.*journal\.db-wal>.*{key}")
+    synced = first(lines, r"f(data)?sync\(\d+<.*journal\.db-wal>", after=intent)
+    sent = first(lines, r"(write|writev|sendto|sendmsg)\(.*POST /v1/chat/completions")
+    assert intent < synced < sent
+
+
+def first(lines: list[str], pattern: str, after: int = -1) -> int:
+    """The place of the first line after `after` that matches."""
+    for place, line in enumerate(lines):
+        if place > after and re.search(pattern, line):
+            return place
+    raise AssertionError(f"no line matches {pattern}")
