@@ -69,7 +69,7 @@ class _Similarities:
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Similarities of `rows`, at most `capacity` of them, to all: a new (len(rows), n)."""
         slots = self._slot_of_row[rows]
-        found = self._table[slots]
+        found: NDArray[np.float64] = self._table[slots]
         missing = slots < 0
         if missing.any():
             found[missing] = compare_rows(self._grid, rows[missing], self._metric)

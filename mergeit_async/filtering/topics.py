@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 
-MAX_ROUNDS = 100
+MAX_ROUNDS = 50
 SEEDING_ROWS = 20_000
 BLOCK_ROWS = 4096
 

@@ -17,6 +17,7 @@ MAX_STARTS = 32
 _START = re.compile(r'\{\s*"')
 # Numbers are kept as they are written (1.50 stays 1.50); strict=False admits raw line breaks.
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_INPUT = frozenset({"noinput", "no input"})
 
 
@@ -69,7 +70,7 @@ def _to_example(value: dict[str, Any]) -> Example | Refusal:
         if not isinstance(item, str | None):
             return Refusal("wrong_type", f"{field} is a {type(item).__name__}, not text")
         texts[field] = _normalise(item or "")
-    if any("\ud800" <= character <= "\udfff" for character in "".join(texts.values())):
+    if any(_SURROGATE.search(text) for text in texts.values()):
         return Refusal("bad_text", "the reply escapes half of a surrogate pair")
     if texts["input"].strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
         texts["input"] = ""

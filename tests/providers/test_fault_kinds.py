@@ -23,13 +23,13 @@ from mergeit_async.providers.fault_kinds import (
 
 # Of websockets, which are not used here.
 WEBSOCKET_ERRORS = {client_exceptions.WSMessageTypeError}
-AIOHTTP_ERRORS = {
+AIOHTTP_ERRORS: set[type[Exception]] = {
     error
     for module in (client_exceptions, http_exceptions)
     for _, error in inspect.getmembers(module, inspect.isclass)
     if issubclass(error, Exception) and error.__module__ == module.__name__
 }
-SYSTEM_ERRORS = {
+SYSTEM_ERRORS: set[type[Exception]] = {
     OSError,
     ConnectionResetError,
     BrokenPipeError,

@@ -320,9 +320,10 @@ async def test_a_key_that_the_server_echoes_does_not_reach_the_error(status: str
 
 
 async def test_the_key_is_in_no_error_of_a_broken_exchange() -> None:
-    async with raw_server(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n") as seen:
+    async with raw_server(f"HTTP/1.1 200 OK\r\n{KEY} no colon\r\n\r\n".encode()) as seen:
         error = await fail(seen.url)
 
+    assert error.kind is FaultKind.MALFORMED
     assert error.__context__ is None
     assert "sk-secret" not in "".join(every_text(error))
 
@@ -380,16 +381,17 @@ async def test_openai_itself_is_sent_its_own_name_for_the_output_limit(
     assert orjson.loads(body)["max_completion_tokens"] == 500
 
 
+@pytest.mark.parametrize("login", ["", "user:word@"])
 async def test_a_proxy_sees_its_own_password_and_never_the_key(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, login: str
 ) -> None:
     async with raw_server(http(b"", "403 Forbidden")) as proxy:
-        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://user:word@"))
+        monkeypatch.setenv("https_proxy", proxy.url.replace("://", f"://{login}"))
         error = await fail("https://models.invalid/v1")
 
     assert error.kind is FaultKind.CONNECTION
     assert proxy.requests[0].startswith(b"CONNECT models.invalid:443 HTTP/1.1")
-    assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.requests[0]
+    assert (b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.requests[0]) == bool(login)
     assert b"sk-secret" not in proxy.requests[0]
 
 

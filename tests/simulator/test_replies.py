@@ -32,11 +32,11 @@ def answer(body: bytes, settings: SimulatorSettings | None = None) -> ChatAnswer
     return replier.answer(read_call(body), body_digest(body))
 
 
-def choice(answered: ChatAnswer) -> dict[str, Any]:
+def choice(answered: ChatAnswer) -> Any:
     return orjson.loads(answered.body)["choices"][0]
 
 
-def spoiled(kind: str) -> dict[str, Any]:
+def spoiled(kind: str) -> Any:
     return choice(answer(make_body(), SimulatorSettings(content_faults={kind: 1.0})))
 
 
@@ -118,7 +118,7 @@ def test_harmless_faults_wrap_the_good_merge(kind: str) -> None:
 
 
 def test_harmful_faults_are_what_they_are_called() -> None:
-    def said(kind: str) -> str:
+    def said(kind: str) -> Any:
         return spoiled(kind)["message"]["content"]
 
     assert orjson.loads(said("empty_output"))["output"] == ""

@@ -1,0 +1,243 @@
+"""The merge engine beside a bare aiohttp loop over the same requests, in one run.
+
+    python bench/engine.py --data DIR [--groups 20000] [--latency 0.05] [--in-flight 256]
+
+Both send the same bodies to the same simulator, which runs in a process of its own. The engine
+also plans nothing here: groups are pairs of the sample's rows, so that only stage 2 is measured,
+with its durable journal. Runs are interleaved; figures are medians, the ratio is what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import aiohttp
+import numpy as np
+import orjson
+
+from mergeit_async.config import build_settings
+from mergeit_async.data.dataset import read_rows
+from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.caller import Caller
+from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.mergers import ChatMerger, request_builder
+from mergeit_async.engine.pipeline import Pipeline
+from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.ids import group_id
+from mergeit_async.providers.completion import write_request
+from mergeit_async.providers.http import HttpChat
+from mergeit_async.records import Group, Outcome, Row, Status
+from mergeit_async.templates.version import load_prompt
+
+TOPIC_GROUPS = 200
+NO_ROWS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured pass over all groups; CPU in seconds of the client and of the server."""
+
+    seconds: float
+    client_cpu_s: float
+    server_cpu_s: float
+
+
+class Workload:
+    """Pairs of rows as groups, and the requests that merge them."""
+
+    def __init__(self, store: RowStore, n_groups: int) -> None:
+        self._store = store
+        self._pairs = np.random.default_rng(0).integers(0, len(store), (n_groups, 2)).tolist()
+        settings = build_settings({"dataset": Path("-"), "model": "sim-merge"})
+        self.build = request_builder(settings, load_prompt("merge/v1"))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def topics(self) -> Iterator[PlannedTopic]:
+        for first in range(0, len(self), TOPIC_GROUPS):
+            groups = tuple(
+                PlannedGroup(first + offset, 0, tuple(pair), 1.0)
+                for offset, pair in enumerate(self._pairs[first : first + TOPIC_GROUPS])
+            )
+            yield PlannedTopic(0, first, NO_ROWS, NO_ROWS, groups)
+
+    def load(self, planned: PlannedGroup) -> Group:
+        rows = tuple(self._store[row] for row in planned.rows)
+        return Group(planned.position, 0, group_id(row.id for row in rows), rows, 1.0)
+
+    def bodies(self) -> Iterator[bytes]:
+        for topic in self.topics():
+            for planned in topic.groups:
+                yield write_request(self.build(self.load(planned), 0), "max_tokens")
+
+
+class Server:
+    """The simulator in a process of its own."""
+
+    def __init__(self, latency_s: float) -> None:
+        command = ["-m", "mergeit_async", "simulator", "--latency", str(latency_s)]
+        self._process = subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        self.url = next(word for word in line.split() if word.startswith("http"))
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@contextmanager
+def serving(latency_s: float) -> Iterator[Server]:
+    server = Server(latency_s)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@asynccontextmanager
+async def session_of(in_flight: int) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=in_flight)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+async def run_bare(workload: Workload, server: Server, in_flight: int) -> int:
+    """Send every body and parse its answer; nothing else."""
+    bodies = workload.bodies()
+    answered = 0
+    headers = {"Content-Type": "application/json"}
+
+    async def send(session: aiohttp.ClientSession) -> None:
+        nonlocal answered
+        for body in bodies:
+            url = f"{server.url}/chat/completions"
+            async with session.post(url, data=body, headers=headers) as response:
+                orjson.loads(await response.read())
+                answered += 1
+
+    async with session_of(in_flight) as session:
+        await asyncio.gather(*(send(session) for _ in range(in_flight)))
+    return answered
+
+
+async def run_engine(workload: Workload, server: Server, in_flight: int, folder: Path) -> int:
+    """Merge every group through the whole of stage 2."""
+    merged = 0
+
+    def count(outcome: Outcome) -> None:
+        nonlocal merged
+        merged += outcome.status is Status.MERGED
+
+    async with (
+        open_journal(folder / "journal.db") as journal,
+        HttpChat(server.url, None, in_flight) as provider,
+    ):
+        limiter = Limiter(in_flight)
+        caller = Caller(provider, limiter, journal, timeout_s=60, max_tries=3)
+        merger = ChatMerger(workload.build, caller, journal, max_attempts=1)
+        pipeline = Pipeline(
+            merger, workload.load, journal.finished, workers=2 * in_flight, observe=count
+        )
+        await pipeline.run(workload.topics())
+    return merged
+
+
+def measure(server: Server, run: object) -> Run:
+    """Time a coroutine in an event loop of its own."""
+    import uvloop
+
+    server_cpu, cpu, began = server.cpu_s(), time.process_time(), time.perf_counter()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run)  # type: ignore[arg-type]
+    return Run(
+        time.perf_counter() - began, time.process_time() - cpu, server.cpu_s() - server_cpu
+    )
+
+
+def usable(dataset: Path) -> Iterator[Row]:
+    return (row for row in read_rows(dataset) if isinstance(row, Row))
+
+
+def compare(workload: Workload, latency_s: float, in_flight: int, repeats: int) -> dict[str, object]:
+    """Interleaved runs of both; medians and the ratio."""
+    bare, engine = [], []
+    with serving(latency_s) as server:
+        for _ in range(repeats):
+            bare.append(measure(server, run_bare(workload, server, in_flight)))
+            with TemporaryDirectory() as folder:
+                engine.append(
+                    measure(server, run_engine(workload, server, in_flight, Path(folder)))
+                )
+    return {
+        "latency_s": latency_s,
+        "in_flight": in_flight,
+        "groups": len(workload),
+        "bare": describe(bare, len(workload)),
+        "engine": describe(engine, len(workload)),
+        "throughput_ratio": round(
+            median(run.seconds for run in bare) / median(run.seconds for run in engine), 3
+        ),
+        "client_cpu_ratio": round(
+            median(run.client_cpu_s for run in engine) / median(run.client_cpu_s for run in bare), 2
+        ),
+    }
+
+
+def describe(runs: list[Run], n_groups: int) -> dict[str, float]:
+    seconds = median(run.seconds for run in runs)
+    return {
+        "requests_per_s": round(n_groups / seconds),
+        "client_us_per_request": round(median(r.client_cpu_s for r in runs) / n_groups * 1e6),
+        "server_core_share": round(median(r.server_cpu_s / r.seconds for r in runs), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
+    parser.add_argument("--groups", type=int, default=20_000)
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.arrow"
+        write_rows(path, usable(options.data / "alpaca_17k.jsonl"))
+        with RowStore.open(path) as store:
+            workload = Workload(store, options.groups)
+            results = [
+                compare(workload, latency_s, options.in_flight, options.repeats)
+                for latency_s in (0.2, 0.05, 0.0)
+            ]
+    for result in results:
+        print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+    if options.json:
+        command = f"python bench/engine.py --groups {options.groups} --repeats {options.repeats}"
+        content = {"command": command, "cores": os.cpu_count(), "results": results}
+        options.json.write_bytes(
+            orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+
+
+if __name__ == "__main__":
+    main()
