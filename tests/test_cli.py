@@ -253,7 +253,8 @@ def test_a_finished_run_resumes_to_the_same_bytes_and_exports(tmp_path):
     exported = call("export", out, "--format", "alpaca", "--to", tmp_path / "out.json")
     assert exported.returncode == 0, exported.stderr
     rows = orjson.loads((tmp_path / "out.json").read_bytes())
-    assert rows == [orjson.loads(line) for line in (out / "merged.jsonl").open("rb")]
+    merged = (out / "merged.jsonl").read_bytes().splitlines()
+    assert rows == [orjson.loads(line) for line in merged]
 
 
 def test_the_same_dataset_gives_the_same_bytes_in_another_directory(tmp_path):

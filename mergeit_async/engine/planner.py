@@ -164,9 +164,11 @@ class Planner:
         sizes = np.bincount(labels)
         budgets = topic_budgets(sizes, settings.per_cluster, settings.target_rows)
         order = np.argsort(labels, kind="stable")
+        ends = np.cumsum(sizes)
         self._progress.topics = len(sizes)
         position = 0
-        for topic, members in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+        for topic, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            members = order[end - size : end]
             planned = self._folder.read_topic(topic, made_from)
             if planned is None:
                 planned = self._plan_topic(

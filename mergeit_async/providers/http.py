@@ -39,7 +39,7 @@ _MAX_ERROR_BYTES = 64 * 2**10
 # Above this size aiohttp wants a stream, so that one write does not hold up the event loop.
 _MAX_INLINE_BYTES = 2**20
 _DNS_TTL_S = 300
-_UNREACHABLE = (FaultKind.CONNECTION, FaultKind.TIMEOUT)
+_FAILS_CHECK = (FaultKind.AUTH, FaultKind.CONNECTION, FaultKind.TIMEOUT)
 
 _T = TypeVar("_T")
 
@@ -109,7 +109,7 @@ class HttpChat:
         try:
             await self._guard(self._probe(), CHECK_TIMEOUT_S)
         except ProviderError as error:
-            if error.kind is FaultKind.AUTH or error.kind in _UNREACHABLE:
+            if error.kind in _FAILS_CHECK:
                 raise
 
     async def _guard(self, exchange: Awaitable[_T], timeout_s: float) -> _T:
@@ -119,7 +119,9 @@ class HttpChat:
                 return await exchange
         except CLIENT_FAILURES as error:
             kind = classify_failure(error)
-            text = str(error) or f"no whole answer within {timeout_s:g} s ({type(error).__name__})"
+            text = str(error) or type(error).__name__
+        if kind is FaultKind.TIMEOUT:
+            text = f"no whole answer within {timeout_s:g} s"
         # Outside the except block: aiohttp's errors hold the request's headers with the key, and
         # would hang on to ours as its context.
         raise ProviderError(kind, excerpt(text, self._key))
@@ -127,7 +129,7 @@ class HttpChat:
     async def _exchange(self, request: ChatRequest) -> ChatReply:
         body = write_request(request, self._limit_name)
         async with self._send("POST", self._completions_url, body) as response:
-            if not response.ok or response.status >= 300:
+            if response.status >= 300:
                 raise await self._judge(response)
             content = await _read_capped(response, MAX_REPLY_BYTES)
         reply = read_reply(content) if len(content) <= MAX_REPLY_BYTES else None

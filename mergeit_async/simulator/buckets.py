@@ -84,11 +84,10 @@ class Limits:
         told = {}
         for name, bucket in self._buckets.items():
             left = max(0, int(bucket.level(now_s) + _ROUNDING))
+            full_in_s = bucket.wait_s(bucket.capacity, now_s)
             told[f"x-ratelimit-limit-{name}"] = str(int(bucket.per_minute))
             told[f"x-ratelimit-remaining-{name}"] = str(left)
-            told[f"x-ratelimit-reset-{name}"] = spell_duration(
-                bucket.wait_s(bucket.capacity, now_s)
-            )
+            told[f"x-ratelimit-reset-{name}"] = spell_duration(full_in_s)
         return told
 
 

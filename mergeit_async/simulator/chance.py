@@ -55,8 +55,12 @@ class Mix:
         self._kinds = [kind for kind, probability in rates.items() if probability > 0]
         self._bounds = list(accumulate(rates[kind] for kind in self._kinds))
 
-    def pick(self, roll: float) -> str | None:
-        """The kind at `roll` (0 to 1), or None where no fault is due."""
+    def pick(self, dice: Dice, purpose: bytes, key: bytes) -> str | None:
+        """The kind that this draw meets, or None where no fault is due."""
+        return self.kind_at(dice.roll(purpose, key)) if self._kinds else None
+
+    def kind_at(self, roll: float) -> str | None:
+        """The kind at `roll` (0 to 1) when all rates are laid end to end."""
         position = bisect_right(self._bounds, roll)
         return self._kinds[position] if position < len(self._kinds) else None
 

@@ -67,7 +67,7 @@ class Endpoint:
         self.stats.arrive(digest, time.monotonic())
         try:
             call = self._accept(request, body)
-            if isinstance(call, web.Response):
+            if not isinstance(call, ChatCall):
                 self.stats.rejected[call.status] += 1
                 return call
             return await self._answer(request, call, digest, number.to_bytes(8, "little"))

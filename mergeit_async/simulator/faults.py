@@ -48,7 +48,7 @@ class FaultPlan:
 
     def due(self, arrival: bytes) -> str | None:
         """The kind of fault that the arrival with this key meets, or None."""
-        return self._mix.pick(self._dice.roll(b"fault", arrival))
+        return self._mix.pick(self._dice, b"fault", arrival)
 
 
 async def _limit_rate(exchange: Exchange) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -65,7 +66,7 @@ class Replier:
             return _say_anything(call, digest)
         merged = weave(sources, int(WORDINGS * self._dice.roll(b"wording", digest)))
         text = _as_json(merged)
-        kind = self._mix.pick(self._dice.roll(b"content fault", digest))
+        kind = self._mix.pick(self._dice, b"content fault", digest)
         if kind is None:
             return Utterance(text)
         return replace(CONTENT_FAULTS[kind](Draft(sources, merged, text)), fault=kind)
@@ -107,7 +108,11 @@ def _completion(
 
 
 def _as_json(example: Example) -> str:
-    return orjson.dumps(example).decode()
+    try:
+        return orjson.dumps(example).decode()
+    except orjson.JSONEncodeError:
+        # A row may hold half of an escaped surrogate pair; the standard library escapes it again.
+        return json.dumps(asdict(example))
 
 
 def _say_fenced(draft: Draft) -> Utterance:
@@ -124,7 +129,7 @@ def _say_empty_output(draft: Draft) -> Utterance:
 
 def _say_wrong_types(draft: Draft) -> Utterance:
     inputs = [source.input for source in draft.sources]
-    return Utterance(orjson.dumps(asdict(draft.merged) | {"input": inputs}).decode())
+    return Utterance(json.dumps(asdict(draft.merged) | {"input": inputs}))
 
 
 def _say_copy(draft: Draft) -> Utterance:

@@ -51,7 +51,7 @@ class SimulatorSettings:
     fault_rate: float = 0.0
     faults: Mapping[str, float] = field(default_factory=dict)
     fault_retry_after_s: float = 1.0
-    hang_s: float = 60.0
+    hang_s: float = 5.0
     content_fault_rate: float = 0.0
     content_faults: Mapping[str, float] = field(default_factory=dict)
 

@@ -42,6 +42,7 @@ def contents(path: Path) -> list[object]:
         ("a.v2.JSON", ARRAY),
         ("a.csv", CSV),
         ("a.tsv", CSV.replace(b",", b"\t")),
+        ("A.CSV", CSV),
     ],
 )
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
@@ -75,6 +76,14 @@ def test_the_first_byte_decides_where_the_suffix_lies(
     tmp_path: Path, name: str, data: bytes
 ) -> None:
     assert contents(place(tmp_path, name, data)) == RECORDS
+
+
+def test_json_lines_that_begin_with_an_array_lose_only_that_line(tmp_path: Path) -> None:
+    first, *rest = contents(place(tmp_path, "a.jsonl", b"[1, 2]\n" + LINES))
+
+    assert isinstance(first, Rejected)
+    assert first.reason == "not_an_object"
+    assert rest == RECORDS
 
 
 @pytest.mark.parametrize("data", [CSV, b"PK\x03\x04 a zip archive", b"BZh9 something"])

@@ -41,6 +41,12 @@ KINDS_BY_FAULT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the proxy settings of the machine away from the servers here."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1,.invalid")
+
+
 def request(text: str = SOURCES, sample: int = 0) -> ChatRequest:
     message = Message("user", text)
     return ChatRequest("key", "sim-merge", (message,), 0.25, 500, sample, 50)
@@ -387,6 +393,7 @@ async def test_a_proxy_sees_its_own_password_and_never_the_key(
 ) -> None:
     async with raw_server(http(b"", "403 Forbidden")) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url.replace("://", f"://{login}"))
+        monkeypatch.delenv("no_proxy")
         error = await fail("https://models.invalid/v1")
 
     assert error.kind is FaultKind.CONNECTION

@@ -46,19 +46,29 @@ def test_latencies_have_the_median_and_spread_asked_for() -> None:
 def test_kinds_are_picked_by_their_rates() -> None:
     mix = Mix({"often": 3, "rarely": 1, "by_name": 0}, 0.4, {"by_name": 0.1})
 
-    picked = Counter(mix.pick((step + 0.5) / 1000) for step in range(1000))
+    picked = Counter(mix.kind_at((step + 0.5) / 1000) for step in range(1000))
 
     assert picked == {"often": 300, "rarely": 100, "by_name": 100, None: 500}
+
+
+def test_a_pick_follows_the_dice() -> None:
+    mix = Mix({"a": 1, "b": 1}, 0.9, {})
+    rolls = [(b"%d" % number, Dice(1).roll(b"x", b"%d" % number)) for number in range(50)]
+
+    assert [mix.pick(Dice(1), b"x", key) for key, _ in rolls] == [
+        mix.kind_at(roll) for _, roll in rolls
+    ]
 
 
 def test_a_rate_of_one_always_picks() -> None:
     mix = Mix(dict.fromkeys("abcdefghijk", 1), 1.0, {})
 
-    assert mix.pick(1 - 2**-53) is not None
+    assert mix.kind_at(1 - 2**-53) is not None
 
 
 def test_without_rates_nothing_is_picked() -> None:
-    assert Mix({"a": 1}, 0, {}).pick(2**-53) is None
+    assert Mix({"a": 1}, 0, {}).kind_at(2**-53) is None
+    assert Mix({"a": 1}, 0, {}).pick(Dice(0), b"x", b"y") is None
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,15 +101,17 @@ async def test_an_unknown_path_is_not_found() -> None:
 
 async def test_a_burst_over_the_limit_is_refused_with_headers_that_tell_the_truth() -> None:
     async with simulated(rpm=600, burst_s=3, retry_after_style="ms") as client:
+        started_s = time.monotonic()
         answers = await asyncio.gather(*(client.post(body()) for _ in range(50)))
+        took_s = time.monotonic() - started_s
         good = [headers for status, _, headers in answers if status == 200]
         refused = [headers for status, _, headers in answers if status == 429]
         wait_s = max(int(headers["retry-after-ms"]) for headers in refused) / 1000
         await asyncio.sleep(wait_s)
         after = (await client.post(body()))[0]
 
-    # 30 at once, and one for each tenth of a second that the burst itself took.
-    assert 30 <= len(good) <= 35
+    # 30 at once, and ten for each second that the burst itself took.
+    assert 30 <= len(good) <= 31 + 10 * took_s
     assert {int(headers["x-ratelimit-remaining-requests"]) for headers in good} >= set(range(30))
     assert {headers["x-ratelimit-limit-requests"] for headers in good + refused} == {"600"}
     assert {headers["x-ratelimit-remaining-requests"] for headers in refused} == {"0"}
@@ -136,7 +139,7 @@ async def test_latency_is_what_was_asked_for() -> None:
         started_s = loop.time()
         await asyncio.gather(*(client.post(body()) for _ in range(20)))
 
-        assert 0.05 <= loop.time() - started_s < 0.5
+        assert 0.05 <= loop.time() - started_s < 0.9
         assert client.simulator.stats.peak_in_flight == 20
 
 

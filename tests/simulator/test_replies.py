@@ -83,6 +83,14 @@ def test_the_output_ends_at_the_limit_that_the_request_sets() -> None:
     assert answered.completion_tokens == 10
 
 
+def test_a_row_with_half_a_surrogate_pair_is_merged_too() -> None:
+    prompt = PROMPT.replace("banana", "banana \\ud83d")
+
+    content = choice(answer(make_body(prompt)))["message"]["content"]
+
+    assert "banana \ud83d" in json.loads(content)["input"]
+
+
 def test_a_prompt_without_rows_gets_an_answer_in_words() -> None:
     text = choice(answer(make_body("How are you?")))["message"]["content"]
 
