@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from mergeit_async.filtering.embedding import check_vectors
@@ -37,6 +38,7 @@ Rows = NDArray[np.int64]
 Pairs = NDArray[np.int64]
 Table = list[dict[str, Any]]
 Result = TypeVar("Result")
+Assign = Callable[[Vectors, int], list[Rows]]
 
 PAPER_THRESHOLD = 0.55
 THRESHOLDS = [0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75]
@@ -53,7 +55,7 @@ def main() -> None:
     result = {
         "coverage at 30 rows a topic, mean over seeds": measure_coverage(minilm, arguments.seeds),
         "pairs at 0.55, all rows, mean over seeds": measure_pairs(minilm, arguments.seeds),
-        "stability over three 90 % subsets": measure_stability(minilm),
+        "how k-means starts, mean over seeds": measure_topics(minilm, arguments.seeds),
         "stage 1 with wordllama, best of three": measure_speed(texts),
         "threshold for wordllama, seed 0": sweep_thresholds(wordllama, minilm),
     }
@@ -99,28 +101,34 @@ def measure_pairs(vectors: Vectors, seeds: int) -> Table:
     return table
 
 
-def measure_stability(vectors: Vectors) -> Table:
-    """Three random 90 % subsets, each planned with its own seed: what any two have in common."""
-    generator = np.random.default_rng(0)
-    size = int(0.9 * len(vectors))
-    subsets = [np.sort(generator.permutation(len(vectors))[:size]) for _ in range(3)]
-    labels, pair_sets = [], []
-    for seed, subset in enumerate(subsets):
-        topics = assign(reduce_vectors(vectors[subset]), seed)
-        label = np.full(len(vectors), -1)
-        for number, rows in enumerate(topics):
-            label[subset[rows]] = number
-        labels.append(label)
-        pair_sets.append(subset[pair(vectors[subset], topics, best_first, PAPER_THRESHOLD)])
-    return [
-        {
-            "topics, adjusted Rand": _mean(_agreement(*two) for two in combinations(labels, 2)),
-            "pairs, Jaccard": _mean(
-                _overlap(pair_sets[i], pair_sets[j], (labels[i] >= 0) & (labels[j] >= 0))
-                for i, j in combinations(range(3), 2)
-            ),
-        }
-    ]
+def measure_topics(vectors: Vectors, seeds: int) -> Table:
+    """Our start of k-means against scikit-learn's: inertia and time on all rows, and stability.
+
+    Stability: three random 90 % subsets, each planned with its own seed; what any two of them
+    have in common, as a mean over `seeds` such draws.
+    """
+    points = reduce_vectors(vectors)
+    starts: dict[str, Assign] = {
+        "Ward tree (ours)": assign,
+        "k-means++": lambda points, seed: _assign_by_sklearn(points, seed, 1),
+        "k-means++, best of 5": lambda points, seed: _assign_by_sklearn(points, seed, 5),
+    }
+    table = []
+    for start, assign_by in starts.items():
+        begin = time.perf_counter()
+        plans = [assign_by(points, seed) for seed in range(seeds)]
+        seconds = (time.perf_counter() - begin) / seeds
+        draws = [_draw_stability(vectors, assign_by, draw) for draw in range(seeds)]
+        table.append(
+            {
+                "start": start,
+                "seconds": round(seconds, 2),
+                "inertia": round(_mean(_inertia(points, topics) for topics in plans), 1),
+                "topics, adjusted Rand": _mean(rand for rand, _ in draws),
+                "pairs, Jaccard": _mean(jaccard for _, jaccard in draws),
+            }
+        )
+    return table
 
 
 def measure_speed(texts: Sequence[str]) -> Table:
@@ -179,7 +187,9 @@ def coverage(vectors: Vectors, kept: Rows) -> float:
 
 
 def cosines(vectors: Vectors, pairs: Pairs) -> NDArray[np.float64]:
-    return np.einsum("pd,pd->p", vectors[pairs[:, 0]], vectors[pairs[:, 1]], dtype=np.float64)
+    first, second = vectors[pairs[:, 0]], vectors[pairs[:, 1]]
+    products: NDArray[np.float64] = np.einsum("pd,pd->p", first, second, dtype=np.float64)
+    return products
 
 
 def _sweep(embedder: str, vectors: Vectors, minilm: Vectors, thresholds: list[float]) -> Table:
@@ -203,6 +213,35 @@ def _sweep(embedder: str, vectors: Vectors, minilm: Vectors, thresholds: list[fl
                 }
             )
     return table
+
+
+def _assign_by_sklearn(points: Vectors, seed: int, n_init: int) -> list[Rows]:
+    count = default_topic_count(len(points))
+    labels = KMeans(count, n_init=n_init, random_state=seed).fit(points).labels_
+    return [np.flatnonzero(labels == topic) for topic in range(count)]
+
+
+def _inertia(points: Vectors, topics: list[Rows]) -> float:
+    return sum(float(points[rows].var(axis=0).sum()) * len(rows) for rows in topics)
+
+
+def _draw_stability(vectors: Vectors, assign_by: Assign, draw: int) -> tuple[float, float]:
+    generator = np.random.default_rng(draw)
+    labels, pair_sets = [], []
+    for part in range(3):
+        subset = np.sort(generator.permutation(len(vectors))[: int(0.9 * len(vectors))])
+        topics = assign_by(reduce_vectors(vectors[subset]), 3 * draw + part)
+        label = np.full(len(vectors), -1)
+        for number, rows in enumerate(topics):
+            label[subset[rows]] = number
+        labels.append(label)
+        pair_sets.append(subset[pair(vectors[subset], topics, best_first, PAPER_THRESHOLD)])
+    couples = list(combinations(range(3), 2))
+    overlaps = [
+        _overlap(pair_sets[i], pair_sets[j], (labels[i] >= 0) & (labels[j] >= 0))
+        for i, j in couples
+    ]
+    return _mean(_agreement(labels[i], labels[j]) for i, j in couples), _mean(overlaps)
 
 
 def _agreement(first: Rows, second: Rows) -> float:

@@ -31,6 +31,7 @@ from mergeit_async.errors import MergeItError, StoppedError, UsageError
 from mergeit_async.job import Job
 from mergeit_async.options import (
     merge_options,
+    parse_rates,
     plan_options,
     setting_values,
     settings_from,
@@ -154,6 +155,10 @@ def simulator(
     tpm: Annotated[float | None, typer.Option(help="Tokens a minute.")] = None,
     fault_rate: Annotated[float, typer.Option(help="Share of calls that fail.")] = 0.0,
     content_fault_rate: Annotated[float, typer.Option(help="Share of bad merges.")] = 0.0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND=RATE, more often if need be.")
+    ] = None,
+    hang: Annotated[float, typer.Option(help="Seconds that an injected hang lasts.")] = 60.0,
     api_key: Annotated[str | None, typer.Option(help="Refuse any other key.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of faults and answers.")] = 0,
 ) -> None:
@@ -170,6 +175,8 @@ def simulator(
             tpm=tpm,
             fault_rate=fault_rate,
             content_fault_rate=content_fault_rate,
+            faults=parse_rates(fault or []),
+            hang_s=hang,
             api_key=api_key,
             seed=seed,
         )

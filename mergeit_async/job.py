@@ -232,21 +232,27 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 @contextmanager
 def readable_errors(run: RunDir) -> Iterator[None]:
-    """One error of ours instead of a group of them, or of the disk's."""
+    """One error of ours instead of a group of them, or of the disk's; bugs pass as they are."""
     try:
         yield
-    except ExceptionGroup as group:
-        ours, others = group.split(MergeItError)
-        if ours is None or others is not None:
+    except (ExceptionGroup, OSError) as error:
+        causes = list(leaves(error))
+        ours = [cause for cause in causes if isinstance(cause, MergeItError)]
+        of_disk = [cause for cause in causes if isinstance(cause, OSError)]
+        if len(ours) + len(of_disk) < len(causes):
             raise
-        raise first_leaf(ours) from None
-    except OSError as error:
+        if ours:
+            raise ours[0] from None
         raise StoppedError(
-            f"Cannot write to {run.path}: {error.strerror or error}; make room or mend the disk."
+            f"Cannot write to {run.path}: {of_disk[0].strerror or of_disk[0]}; make room or mend "
+            "the disk."
         ) from error
 
 
-def first_leaf(group: ExceptionGroup[Exception]) -> Exception:
-    """The first plain error inside nested groups."""
-    error = group.exceptions[0]
-    return first_leaf(error) if isinstance(error, ExceptionGroup) else error
+def leaves(error: Exception) -> Iterator[Exception]:
+    """The plain errors inside nested groups."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,3 +175,15 @@ def parse_per_cluster(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise UsageError(f"--per-cluster {text!r} is neither a number nor all.") from None
+
+
+def parse_rates(texts: Sequence[str]) -> dict[str, float]:
+    """`["server=0.1", "hang=0.01"]` as rates by kind."""
+    rates = {}
+    for text in texts:
+        kind, _, rate = text.partition("=")
+        try:
+            rates[kind] = float(rate)
+        except ValueError:
+            raise UsageError(f"--fault {text!r} is not KIND=RATE, such as server=0.1.") from None
+    return rates

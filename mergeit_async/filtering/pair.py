@@ -36,7 +36,7 @@ def best_first(vectors: NDArray[np.float32], threshold: float, max_size: int) ->
     Memory: up to 4,096 rows, all pairs above the threshold; beyond, only the 32 closest rows of
     each row are considered, so at most 32 pairs a row.
     """
-    grid = snap_to_grid(vectors)
+    grid = snap_to_grid(vectors.astype(np.float64))
     group_of = [[row] for row in range(len(grid))]
     for first, second in _falling_pairs(grid, threshold):
         left, right = group_of[first], group_of[second]
@@ -58,7 +58,7 @@ def first_match(vectors: NDArray[np.float32], threshold: float, max_size: int) -
     here every two rows of a group must be above the threshold, which is the same for pairs.
     Memory: 32 MB of similarities at a time.
     """
-    grid = snap_to_grid(vectors)
+    grid = snap_to_grid(vectors.astype(np.float64))
     used = np.zeros(len(grid), dtype=np.bool_)
     groups = []
     for rows in _blocks(len(grid)):

@@ -28,7 +28,7 @@ def facility_location(
     topic computes some again, with the same result.
     """
     n = len(vectors)
-    similarities = _Similarities(snap_to_grid(vectors), metric)
+    similarities = _Similarities(snap_to_grid(vectors.astype(np.float64)), metric)
     covered = np.full(n, UNCOVERED)
     gains = np.full(n, np.inf)
     chosen = np.empty(min(budget, n), dtype=np.int64)

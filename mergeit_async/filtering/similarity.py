@@ -9,29 +9,31 @@ ties, and a block-wise result equals the one computed at once. Snapping moves a 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Metric = Literal["cosine", "euclidean"]
+Number = TypeVar("Number", bound=np.floating[Any])
 
 VECTOR_STEP = 2.0**-15
 SIMILARITY_STEP = 2.0**-30
 
 
-def snap_to_grid(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The vectors as float64 multiples of 2⁻¹⁵, same shape."""
-    return np.rint(vectors.astype(np.float64) / VECTOR_STEP) * VECTOR_STEP
+def snap_to_grid(numbers: NDArray[Number]) -> NDArray[Number]:
+    """The nearest multiples of 2⁻¹⁵, of the same shape and type; float32 holds them exactly."""
+    snapped: NDArray[Number] = np.rint(numbers / VECTOR_STEP) * VECTOR_STEP
+    return snapped
 
 
 def compare_rows(
     grid: NDArray[np.float64], rows: NDArray[np.int64], metric: Metric = "cosine"
 ) -> NDArray[np.float64]:
-    """Similarity of some snapped `rows` to all rows: (len(rows), n_rows), multiples of 2⁻³⁰.
+    """Similarity of some `rows` of the snapped (n, dim) `grid` to all: (len(rows), n_rows).
 
     "cosine" is the dot product of unit vectors. "euclidean" is exp(−d / dim) for the distance d,
-    which is what submodlib, the paper's library, uses for its metric of that name
+    rounded to 2⁻³⁰, which is what submodlib, the paper's library, uses for its metric of that name
     (`euclidean_similarity` in cpp/utils/helper.cpp and `create_kernel_dense_sklearn` in
     submodlib/helper.py, repository decile-team/submodlib).
     """

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.cluster import kmeans_plusplus
+from sklearn.cluster import AgglomerativeClustering
 
-MAX_ROUNDS = 50
-SEEDING_ROWS = 20_000
+from mergeit_async.filtering.similarity import snap_to_grid
+
+MAX_ROUNDS = 30
+SEEDING_ROWS = 5000
 BLOCK_ROWS = 4096
 
 
@@ -26,13 +28,18 @@ def assign_topics(points: NDArray[np.float32], count: int, seed: int) -> NDArray
     Topics are numbered by their first row, so row 0 is of topic 0. Where there are fewer distinct
     points than topics, equal points share a topic and there are fewer topics.
 
-    Lloyd's rounds on one k-means++ start; ten starts take ten times as long for 0.2 % less
-    inertia on 17,387 rows. The rounds are ours, as scikit-learn's add up the centres in whatever
-    order its threads finish (four threads gave three results in four runs) and warn on near-equal
+    Lloyd's rounds from the centres of a Ward tree over up to 5,000 rows drawn by `seed`; with no
+    more rows than that the seed has no effect. On 17,387 rows this start ends at the inertia of
+    the best of ten k-means++ starts in a fifth of their time, and topics survive a change of 10 %
+    of the rows better: adjusted Rand index 0.58, against 0.50 after one k-means++ start and 0.54
+    after five. The rounds are ours, as scikit-learn's KMeans adds up centres in whatever order
+    its threads finish (four threads: three results in four runs) and warns on near-equal
     points.
     """
     if len(points) == 0:
         return np.empty(0, dtype=np.int32)
+    # On the grid, sums and products are exact, so equal points cannot part by rounding errors.
+    points = snap_to_grid(points)
     centres = _seed_centres(points, min(count, len(points)), seed)
     labels = _nearest_centre(points, centres)
     for _ in range(MAX_ROUNDS):
@@ -43,34 +50,41 @@ def assign_topics(points: NDArray[np.float32], count: int, seed: int) -> NDArray
     return _number_by_first_row(labels)
 
 
-def _seed_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
-    """k-means++ on a sample: its time is rows × topics, most of the total on large datasets."""
+def _seed_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float64]:
+    """The means of `count` Ward clusters of a sample, whose size bounds time and memory."""
     size = min(len(points), max(SEEDING_ROWS, count))
-    sample = np.random.default_rng(seed).choice(len(points), size, replace=False)
-    centres, _ = kmeans_plusplus(points[np.sort(sample)], count, random_state=seed)
-    return np.asarray(centres, dtype=np.float32)
+    sample = points[np.sort(np.random.default_rng(seed).permutation(len(points))[:size])]
+    labels = np.zeros(size, dtype=np.intp)
+    if count > 1:
+        labels = AgglomerativeClustering(count, linkage="ward").fit_predict(sample)
+    return _means(sample, labels, np.zeros((count, points.shape[1])))
 
 
-def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
+def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.intp]:
     half_squares = np.square(centres).sum(axis=1) / 2
-    parts = [np.argmax(block @ centres.T - half_squares, axis=1) for block in _blocks(points)]
-    return np.concatenate(parts)
-
-
-def _blocks(points: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(points), BLOCK_ROWS):
-        yield points[start : start + BLOCK_ROWS]
+    nearest = np.empty(len(points), dtype=np.intp)
+    for block in _blocks(len(points)):
+        nearest[block] = np.argmax(points[block] @ centres.T - half_squares, axis=1)
+    return nearest
 
 
 def _means(
-    points: NDArray[np.float32], labels: NDArray[np.intp], centres: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The mean of each topic's points; an empty topic keeps its centre."""
-    n, count = len(points), len(centres)
-    membership = csr_array((np.ones(n, dtype=np.float32), (labels, np.arange(n))), shape=(count, n))
-    sizes = np.bincount(labels, minlength=count)[:, np.newaxis]
-    means = (membership @ points) / np.maximum(sizes, 1).astype(np.float32)
-    return np.where(sizes > 0, means, centres)
+    points: NDArray[np.float32], labels: NDArray[np.intp], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The mean of each topic's points, on the grid; an empty topic keeps its centre."""
+    sums = np.zeros_like(centres)
+    for block in _blocks(len(points)):
+        label = labels[block]
+        shape = (len(centres), len(label))
+        membership = csr_array((np.ones(len(label)), (label, np.arange(len(label)))), shape=shape)
+        sums += membership @ points[block].astype(np.float64)
+    sizes = np.bincount(labels, minlength=len(centres))[:, np.newaxis]
+    return np.where(sizes > 0, snap_to_grid(sums / np.maximum(sizes, 1)), centres)
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    for start in range(0, n, BLOCK_ROWS):
+        yield slice(start, start + BLOCK_ROWS)
 
 
 def _number_by_first_row(labels: NDArray[np.intp]) -> NDArray[np.int32]:

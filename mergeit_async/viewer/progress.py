@@ -105,6 +105,8 @@ def planning_text(progress: Progress) -> str:
 
 def merging_text(progress: Progress, rate: float) -> str:
     """What stage 2 is at: groups ended, by status, and the time left once the plan is known."""
+    if not progress.groups:
+        return "no groups yet"
     ended = progress.ended
     planned = f"{progress.groups:,}" + ("" if progress.is_planned else "+")
     parts = [

@@ -178,6 +178,17 @@ def test_missing_columns_are_judged_at_the_first_usable_record(tmp_path: Path) -
         next(rows)
 
 
+def test_a_column_that_only_later_records_lack_is_empty_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"instruction": "Add.", "output": "2"}\n{"instruction": "Add."}\n')
+
+    row, reject = read_rows(path)
+
+    assert isinstance(row, Row)
+    assert isinstance(reject, Rejected)
+    assert reject.reason == "empty_output"
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("a.json", "[]"), ("a.json", " [ ]\n"), ("a.csv", "instruction,output\n")]
 )

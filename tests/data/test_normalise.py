@@ -247,6 +247,12 @@ def test_extra_columns_become_json_values(value: Any, json_value: Any) -> None:
     assert extra_of(value) == json_value
 
 
+def test_a_name_of_an_extra_column_is_made_writable_too() -> None:
+    record = {"instruction": "Do.", "output": "Done.", "\ud800": 1}
+
+    assert normalise(record, PLAIN) == (Example("Do.", "", "Done."), {"\ufffd": 1})
+
+
 def test_extra_columns_nested_without_end_are_cut() -> None:
     nested: Any = "core"
     for _ in range(900):
