@@ -199,11 +199,13 @@ class Job:
 
     def _export(self) -> Summary:
         self.progress.enter("exporting")
+        # A planner of its own: what is shown as planned stays as it is.
+        planner = Planner(self.run_dir, self.settings, self._record.identity, Progress())
         prompt = self._prompt
         model = self.settings.model
         origin = Origin(model, prompt.name, prompt.hash) if prompt else Origin(model)
-        exporter = Exporter(self.run_dir, self._planner.rows(), origin)
-        return exporter.export(self._planner.topics(), count_lines(self.run_dir.rejected))
+        exporter = Exporter(self.run_dir, planner.rows(), origin)
+        return exporter.export(planner.topics(), count_lines(self.run_dir.rejected))
 
 
 def find_api_key(settings: Settings) -> str | None:

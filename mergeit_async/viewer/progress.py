@@ -90,6 +90,8 @@ def bar(done: int, total: int | None) -> ProgressBar:
 
 def describe(progress: Progress, rate: float) -> str:
     """The state of a run in one line."""
+    if progress.stage == "exporting":
+        return f"{progress.elapsed_s:6.0f} s  writing the result"
     if not progress.topics:
         return f"{progress.elapsed_s:6.0f} s  {planning_text(progress)}"
     return f"{progress.elapsed_s:6.0f} s  {merging_text(progress, rate)}"
