@@ -97,6 +97,15 @@ def wait_for_first_answers(run: Path, process: subprocess.Popen[str], wanted: in
     raise AssertionError("the run never got to its first replies")
 
 
+def wait_for_arrival(server: Simulator) -> None:
+    """Wait until a request has reached the server."""
+    for _ in range(400):
+        time.sleep(0.05)
+        if server.stats.arrivals:
+            return
+    raise AssertionError("no request ever came")
+
+
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_run_resumes_to_the_same_bytes_and_sends_nothing_twice(
     server: Simulator, undisturbed: dict[str, str], tmp_path: Path, seed: int
@@ -154,10 +163,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path):
     with simulated(SimulatorSettings(latency_s=30)) as slow:
         run = tmp_path / "run"
         process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
-        for _ in range(200):
-            time.sleep(0.05)
-            if slow.stats.arrivals:
-                break
+        wait_for_arrival(slow)
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert process.poll() is None, "the first signal waits for what is in flight"
@@ -171,10 +177,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path: Path):
     with simulated(SimulatorSettings(latency_s=30)) as slow:
         run = tmp_path / "run"
         process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
-        for _ in range(200):
-            time.sleep(0.05)
-            if slow.stats.arrivals:
-                break
+        wait_for_arrival(slow)
         second = call("resume", run)
         state = orjson.loads(call("status", run, "--json").stdout)["state"]
         process.kill()

@@ -183,26 +183,19 @@ class Exporter:
     def _left_out(self, topic: PlannedTopic) -> Iterator[dict[str, Any]]:
         """The rows of a topic that thinning left out."""
         for index in np.setdiff1d(topic.rows, topic.selected).tolist():
-            self._ledger.enter([index], "filtered")
-            row = self._store[index]
-            yield {
-                "id": row.id,
-                "line": row.line,
-                "reason": NOT_SELECTED,
-                "topic": topic.topic,
-            }
+            yield self._filtered(index, NOT_SELECTED) | {"topic": topic.topic}
 
     def _duplicates(self) -> Iterator[dict[str, Any]]:
         """The rows that repeat an earlier one."""
         for index in np.flatnonzero(self._store.duplicates()).tolist():
-            self._ledger.enter([index], "filtered")
-            row = self._store[index]
-            yield {
-                "id": row.id,
-                "line": row.line,
-                "reason": DUPLICATE,
-                "duplicate_of": row.duplicate_of,
+            yield self._filtered(index, DUPLICATE) | {
+                "duplicate_of": self._store[index].duplicate_of
             }
+
+    def _filtered(self, index: int, reason: str) -> dict[str, Any]:
+        self._ledger.enter([index], "filtered")
+        row = self._store[index]
+        return {"id": row.id, "line": row.line, "reason": reason}
 
     def _summary(self, rejected: int) -> Summary:
         counts, groups = self._ledger.counts, self._groups
