@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from genai_prices import Usage, calc_price
-
 from mergeit_async.config import Settings
 from mergeit_async.records import ChatRequest, Group
 
@@ -73,6 +71,9 @@ def price_range(prompt: Range, completion: Range, settings: Settings) -> Range |
     The price is looked up by the server's address: a model of your own that is named like a
     vendor's has no price.
     """
+    # Here, not above: only `plan` needs prices, and they take long to import.
+    from genai_prices import Usage, calc_price
+
     try:
         low, high = (
             calc_price(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 KEPT_VARIANCE = 0.95
 # Mean squared distance to the centroid; below it, float32 noise is all that tells rows apart.
@@ -20,6 +19,9 @@ def reduce_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     if _spread(vectors) < NEGLIGIBLE_SPREAD:
         return np.zeros((len(vectors), 1), dtype=np.float32)
+    # Here, not above: it takes a second to import, and a resumed run has its topics already.
+    from sklearn.decomposition import PCA
+
     model = PCA(KEPT_VARIANCE, svd_solver="covariance_eigh")
     points: NDArray[np.float32] = model.fit_transform(vectors).astype(np.float32, copy=False)
     return np.ascontiguousarray(points)

@@ -3,8 +3,8 @@
 Vectors are snapped to multiples of 2⁻¹⁵. Products of such numbers are multiples of 2⁻³⁰, and for
 vectors of about unit length their sums stay below 2²² for topics of up to a million rows; so
 float64 holds every dot product and every sum of them exactly, in any order. Ties are then true
-ties, and a block-wise result equals the one computed at once. Snapping moves a cosine by about
-10⁻⁵, less than float16 vectors do.
+ties, and a block-wise result equals the one computed at once. Snapping moves a cosine by
+some 10⁻⁵, less than float16 vectors do.
 """
 
 from __future__ import annotations

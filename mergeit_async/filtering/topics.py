@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.cluster import AgglomerativeClustering
 
 from mergeit_async.filtering.similarity import snap_to_grid
 
@@ -56,6 +55,9 @@ def _seed_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray
     sample = points[np.sort(np.random.default_rng(seed).permutation(len(points))[:size])]
     labels = np.zeros(size, dtype=np.intp)
     if count > 1:
+        # Here, not above: it takes a second to import, and a resumed run has its topics already.
+        from sklearn.cluster import AgglomerativeClustering
+
         labels = AgglomerativeClustering(count, linkage="ward").fit_predict(sample)
     return _means(sample, labels, np.zeros((count, points.shape[1])))
 

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+from mergeit_async.config import build_settings
+from mergeit_async.engine.caller import Caller
+from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, request_builder
+from mergeit_async.errors import FaultKind, ProviderError
+from mergeit_async.providers.chat import ChatProvider
+from mergeit_async.providers.http import HttpChat
+from mergeit_async.records import ChatReply, ChatRequest, Group, Row, Status
+from mergeit_async.simulator.server import Simulator
+from mergeit_async.simulator.settings import SimulatorSettings
+from mergeit_async.templates.version import load_prompt
+
+SETTINGS = build_settings({"dataset": Path("rows.jsonl"), "model": "sim-merge"})
+BUILD = request_builder(SETTINGS, load_prompt("merge/v1"))
+
+ROWS = (
+    Row("a", "Name a river in France.", "", "The Loire.", 0, 1),
+    Row("b", "Name a river in Spain.", "", "The Ebro.", 1, 2),
+)
+GROUP = Group(5, 0, "group", ROWS, 0.9)
+
+GOOD = ChatReply(
+    orjson.dumps(
+        {
+            "instruction": "Name a river in France and one in Spain.",
+            "input": "",
+            "output": "The Loire flows through France, the Ebro through Spain.",
+        }
+    ).decode(),
+    "stop",
+)
+NO_JSON = ChatReply("The merged task reads as follows.", "stop")
+CUT = ChatReply('{"instruction": "Name', "length")
+
+
+class Script:
+    """A provider that goes through its replies and faults and keeps what was asked."""
+
+    def __init__(self, *steps: ChatReply | ProviderError) -> None:
+        self.steps = list(steps)
+        self.requests: list[ChatRequest] = []
+        self.on_send: Callable[[], None] = lambda: None
+
+    async def complete(self, request: ChatRequest, timeout_s: float) -> ChatReply:
+        self.requests.append(request)
+        self.on_send()
+        step = self.steps.pop(0)
+        if isinstance(step, ProviderError):
+            raise step
+        return step
+
+    async def check(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the proxy settings of the machine away from the servers here."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@asynccontextmanager
+async def merging(
+    path: Path, provider: ChatProvider, max_attempts: int = 3
+) -> AsyncIterator[ChatMerger]:
+    """A merger that asks `provider` and journals at `path`."""
+    async with open_journal(path) as journal:
+        caller = Caller(provider, Limiter(4), journal, timeout_s=5.0, max_tries=1)
+        yield ChatMerger(BUILD, caller, journal, max_attempts)
+
+
+def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Run `sql` on the journal from outside."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(sql).fetchall()
+
+
+async def test_a_good_reply_is_accepted_at_once(path):
+    async with (
+        Simulator() as server,
+        HttpChat(server.url, None, 1) as provider,
+        merging(path, provider) as merger,
+    ):
+        outcome = await merger.merge(GROUP)
+
+    assert (outcome.position, outcome.group_id) == (5, "group")
+    assert (outcome.status, outcome.attempts, outcome.reason) == (Status.MERGED, 1, None)
+    assert "The Loire." in outcome.merged.output
+    assert "The Ebro." in outcome.merged.output
+    assert server.stats.arrivals == 1
+
+
+async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_request(path):
+    async with (
+        Simulator(SimulatorSettings(content_faults={"copy": 1.0})) as server,
+        HttpChat(server.url, None, 1) as provider,
+        merging(path, provider, max_attempts=4) as merger,
+    ):
+        outcome = await merger.merge(GROUP)
+
+    assert (outcome.status, outcome.merged) == (Status.KEPT, None)
+    assert (outcome.attempts, outcome.reason) == (4, "copy_of_source")
+    assert server.stats.snapshot()["distinct_requests"] == server.stats.arrivals == 4
+    assert ask(path, "SELECT sample, result FROM calls ORDER BY id") == [
+        (sample, "copy_of_source") for sample in range(4)
+    ]
+
+
+async def test_a_refused_reply_draws_the_next_sample_until_one_is_good(path):
+    script = Script(NO_JSON, CUT, GOOD)
+    async with merging(path, script) as merger:
+        outcome = await merger.merge(GROUP)
+    assert (outcome.status, outcome.attempts) == (Status.MERGED, 3)
+    assert [request.sample for request in script.requests] == [0, 1, 2]
+    assert len({request.key for request in script.requests}) == 3
+    assert len({request.messages for request in script.requests}) == 1
+
+
+async def test_the_reason_that_stays_is_that_of_the_last_reply(path):
+    async with merging(path, Script(NO_JSON, CUT), max_attempts=2) as merger:
+        outcome = await merger.merge(GROUP)
+    assert outcome.reason == "truncated"
+
+
+async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
+    async with merging(path, Script(NO_JSON, GOOD)) as merger:
+        first = await merger.merge(GROUP)
+    ask(path, "DELETE FROM outcomes")
+
+    async with merging(path, Script()) as merger:
+        again = await merger.merge(GROUP)
+
+    assert again == first
+    assert ask(path, "SELECT count(*) FROM calls") == [(2,)]
+    assert ask(path, "SELECT position, attempts FROM outcomes") == [(5, 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (FaultKind.CONTEXT_LENGTH, Status.KEPT),
+        (FaultKind.CONTENT_FILTER, Status.KEPT),
+        (FaultKind.BAD_REQUEST, Status.FAILED),
+        (FaultKind.TIMEOUT, Status.FAILED),
+    ],
+)
+async def test_only_the_servers_verdict_on_the_payload_keeps_originals_for_good(path, kind, status):
+    async with merging(path, Script(NO_JSON, ProviderError(kind, "the server's words"))) as merger:
+        outcome = await merger.merge(GROUP)
+    assert (outcome.status, outcome.reason) == (status, str(kind))
+    assert outcome.detail == "the server's words"
+    assert outcome.attempts == 1, "replies that were judged"
+    assert ask(path, "SELECT status, reason FROM outcomes") == [(str(status), str(kind))]
+
+
+async def test_a_drained_group_sends_no_further_sample(path):
+    script = Script(NO_JSON, GOOD)
+    async with merging(path, script) as merger:
+        with anyio.CancelScope() as run:
+            script.on_send = run.cancel
+            await merger.merge(GROUP)
+    assert len(script.requests) == 1
+    assert ask(path, "SELECT text FROM replies") == [(NO_JSON.text,)]
+    assert ask(path, "SELECT 1 FROM calls WHERE ended_at IS NULL") == []
+    assert ask(path, "SELECT * FROM outcomes") == []
+
+
+@pytest.mark.parametrize(("setting", "sent"), [(None, 0.25), (0.0, 0.0), (1.0, 1.0)])
+def test_the_temperature_is_the_prompts_own_unless_one_is_set(setting, sent):
+    settings = SETTINGS.model_copy(update={"temperature": setting})
+    assert request_builder(settings, load_prompt("merge/v1"))(GROUP, 0).temperature == sent
+
+
+async def test_a_group_is_composed_without_any_model(path):
+    async with open_journal(path) as journal:
+        outcome = await ComposeMerger(journal).merge(GROUP)
+        assert journal.finished == {5}
+    assert (outcome.status, outcome.attempts) == (Status.MERGED, 1)
+    assert "The Loire." in outcome.merged.output
+
+
+async def test_originals_stay_where_the_gate_refuses_their_composition(path):
+    silent = tuple(Row(row.id, row.instruction, "", "", row.record, row.line) for row in ROWS)
+    async with open_journal(path) as journal:
+        outcome = await ComposeMerger(journal).merge(Group(5, 0, "group", silent, 0.9))
+        assert journal.finished == {5}
+    assert (outcome.status, outcome.reason) == (Status.KEPT, "empty_output")
