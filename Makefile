@@ -23,6 +23,7 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/filtering.py --data $(DATA) --json bench/results/filtering.json
 	$(BIN)/python bench/engine.py --data $(DATA) --json bench/results/engine.json
+	$(BIN)/python bench/whole_run.py --data $(DATA) --json bench/results/whole_run.json
 
 soak: $(READY)
 	MERGEIT_KILLS=200 $(BIN)/python -m pytest tests/test_kill.py

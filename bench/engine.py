@@ -169,16 +169,16 @@ def measure(server: Server, run: object) -> Run:
     server_cpu, cpu, began = server.cpu_s(), time.process_time(), time.perf_counter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run)  # type: ignore[arg-type]
-    return Run(
-        time.perf_counter() - began, time.process_time() - cpu, server.cpu_s() - server_cpu
-    )
+    return Run(time.perf_counter() - began, time.process_time() - cpu, server.cpu_s() - server_cpu)
 
 
 def usable(dataset: Path) -> Iterator[Row]:
     return (row for row in read_rows(dataset) if isinstance(row, Row))
 
 
-def compare(workload: Workload, latency_s: float, in_flight: int, repeats: int) -> dict[str, object]:
+def compare(
+    workload: Workload, latency_s: float, in_flight: int, repeats: int
+) -> dict[str, object]:
     """Interleaved runs of both; medians and the ratio."""
     bare, engine = [], []
     with serving(latency_s) as server:

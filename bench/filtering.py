@@ -300,9 +300,12 @@ def _print_table(title: str, table: Table) -> None:
 
 def _write_result(arguments: argparse.Namespace, n_rows: int, result: dict[str, Table]) -> None:
     out = shlex.quote(f"bench/results/{arguments.json.name}")
+    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    setting = f"OPENBLAS_NUM_THREADS={threads} " if threads else ""
     libraries = ("numpy", "scipy", "scikit-learn", "wordllama", "mergeit-async")
     document = {
-        "command": f"python bench/filtering.py --data DIR --seeds {arguments.seeds} --json {out}",
+        "command": f"{setting}python bench/filtering.py --data DIR "
+        f"--seeds {arguments.seeds} --json {out}",
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
         "cores": os.cpu_count(),
         "rows": n_rows,

@@ -15,7 +15,11 @@ UNCOVERED = -2.0
 
 
 def facility_location(
-    vectors: NDArray[np.float32], budget: int, metric: Metric = "cosine"
+    vectors: NDArray[np.float32],
+    budget: int,
+    metric: Metric = "cosine",
+    *,
+    table_entries: int = TABLE_ENTRIES,
 ) -> NDArray[np.int64]:
     """The `budget` rows that cover all (n_rows, dim) `vectors` best, in the order chosen.
 
@@ -24,11 +28,13 @@ def facility_location(
     to the lowest index. Lazy: a row is looked at again only while its last gain could still win
     (Minoux, 1978). All arithmetic is exact, see `similarity`. "cosine" wants L2-normalised rows.
 
-    Memory: 128 MB of similarities at most, which holds all of a topic of 4,096 rows; a larger
-    topic computes some again, with the same result.
+    Memory: a table of `table_entries` similarities, 8 bytes each, and a block of 32 MB. The default
+    of 128 MB holds all of a topic of 4,096 rows; a larger topic computes each some five times,
+    with the same result.
     """
     n = len(vectors)
-    similarities = _Similarities(snap_to_grid(vectors.astype(np.float64)), metric)
+    grid = snap_to_grid(vectors.astype(np.float64))
+    similarities = _Similarities(grid, metric, table_entries)
     covered = np.full(n, UNCOVERED)
     gains = np.full(n, np.inf)
     chosen = np.empty(min(budget, n), dtype=np.int64)
@@ -55,11 +61,11 @@ def topic_budgets(
 
 
 class _Similarities:
-    """Rows of the (n, n) similarity matrix, made when asked for; the newest 2²⁴ entries stay."""
+    """Rows of the (n, n) similarity matrix, made when asked for; the newest `entries` stay."""
 
-    def __init__(self, grid: NDArray[np.float64], metric: Metric) -> None:
+    def __init__(self, grid: NDArray[np.float64], metric: Metric, entries: int) -> None:
         n = len(grid)
-        self.capacity = min(n, max(1, TABLE_ENTRIES // max(1, n)))
+        self.capacity = min(n, max(1, entries // max(1, n)))
         self._grid, self._metric = grid, metric
         self._table = np.empty((self.capacity, n))
         self._slot_of_row = np.full(n, -1)

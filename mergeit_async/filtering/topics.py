@@ -28,12 +28,12 @@ def assign_topics(points: NDArray[np.float32], count: int, seed: int) -> NDArray
     points than topics, equal points share a topic and there are fewer topics.
 
     Lloyd's rounds from the centres of a Ward tree over up to 5,000 rows drawn by `seed`; with no
-    more rows than that the seed has no effect. On 17,387 rows this start ends at the inertia of
-    the best of ten k-means++ starts in a fifth of their time, and topics survive a change of 10 %
-    of the rows better: adjusted Rand index 0.58, against 0.50 after one k-means++ start and 0.54
-    after five. The rounds are ours, as scikit-learn's KMeans adds up centres in whatever order
-    its threads finish (four threads: three results in four runs) and warns on near-equal
-    points.
+    more rows than that the seed has no effect. On 17,387 rows this start ends at a lower inertia
+    than the best of five k-means++ starts, in half their time, and topics survive a change of
+    10 % of the rows better: adjusted Rand index 0.58, against 0.51 after one k-means++ start
+    and 0.54 after five (bench/filtering.py). The rounds are ours, as scikit-learn's KMeans adds up
+    centres in whatever order its threads finish (four threads: three results in four runs) and
+    warns on near-equal points.
     """
     if len(points) == 0:
         return np.empty(0, dtype=np.int32)

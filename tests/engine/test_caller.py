@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,14 @@ def test_the_slot_is_free_while_a_request_waits_for_its_next_try(run):
 def test_rate_limits_use_up_no_tries(run):
     script = Script(*[fault(FaultKind.RATE_LIMIT, 1.0)] * 10, fault(FaultKind.SERVER), REPLY)
     assert run(script, one_call, max_tries=2).verdict == "accepted"
+
+
+@pytest.mark.xfail(strict=True, reason="as rate limits use up no tries, their waits never grow")
+def test_waits_for_a_rate_that_the_server_does_not_tell_grow_longer(run):
+    script = Script(*[fault(FaultKind.RATE_LIMIT)] * 6, REPLY)
+    run(script, one_call)
+    waits = [after - before for before, after in pairwise(script.sent_at)]
+    assert waits[5] > 4 * waits[0]
 
 
 def test_a_request_is_given_up_after_its_last_try(run, path):

@@ -251,7 +251,7 @@ def plans(draw: st.DrawFn) -> tuple[list[Row], list[PlannedTopic], list[tuple[in
     return rows, topics, ends
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(plan=plans(), rejected=st.integers(0, 5))
 def test_every_row_of_every_plan_ends_exactly_once(plan, rejected):
     rows, topics, ends = plan

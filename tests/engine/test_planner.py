@@ -138,7 +138,7 @@ def test_a_topic_is_durable_when_it_is_handed_over(given):
         ({"pairing": "first_match"}, TOPICS),
         ({"per_cluster": 5}, TOPICS),
         ({"target_rows": 10}, TOPICS),
-        ({"per_cluster": 5, "selection": "euclidean"}, TOPICS),
+        ({"selection": "euclidean"}, TOPICS),
         ({"seed": 7}, LABELS),
         ({"topics": 2}, LABELS - {"topics/000002.npz"}),
         ({"limit": N_ROWS - 1}, ALL),
@@ -154,6 +154,7 @@ def test_a_changed_setting_remakes_only_the_steps_that_depend_on_it(given, chang
 
     assert {name for name, path in given.files().items() if path.stat().st_mtime != 0} == remade
     assert in_place == content(list(given.planner("anew", **changes).topics()))
+    assert given.files().keys() == given.files("anew").keys()
 
 
 def test_other_contents_and_other_algorithms_remake_what_depends_on_them(given):

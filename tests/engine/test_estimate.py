@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mergeit_async.config import Settings, build_settings
+from mergeit_async.engine.estimate import Estimate, Range, estimate_run
+from mergeit_async.records import ChatRequest, Group, Row
+
+OPENAI = "https://api.openai.com/v1"
+OWN = "http://127.0.0.1:9/v1"
+
+
+def settings(**flags: Any) -> Settings:
+    base = {"dataset": Path("rows.jsonl"), "model": "gpt-4o-mini", "base_url": OPENAI}
+    return build_settings(base | {"max_attempts": 3} | flags)
+
+
+def groups(count: int, output: str = "x" * 400) -> list[Group]:
+    rows = tuple(Row(str(place), "Say it.", "", output, place, place + 1) for place in range(2))
+    return [Group(position, 0, str(position), rows, 0.9) for position in range(count)]
+
+
+def build(group: Group, sample: int) -> ChatRequest:
+    """A request of 1,000 prompt tokens that allows 300 in reply."""
+    return ChatRequest(f"{group.id} {sample}", "m", (), 0.0, 300, sample, 1000)
+
+
+def estimate(count: int, output: str = "x" * 400, **flags: Any) -> Estimate:
+    return estimate_run(groups(count, output), build, settings(**flags))
+
+
+def test_calls_and_prompt_tokens_range_from_one_reply_a_group_to_every_attempt():
+    result = estimate(10)
+    assert result.calls == Range(10, 30)
+    assert result.prompt_tokens == Range(10_000, 30_000)
+
+
+def test_replies_range_from_the_length_of_their_sources_to_all_that_is_allowed():
+    result = estimate(10)
+    assert 10 * 200 <= result.completion_tokens.low <= 10 * 210
+    assert result.completion_tokens.high == 10 * 3 * 300
+
+
+def test_no_reply_is_expected_to_be_longer_than_allowed():
+    assert estimate(10, output="x" * 40_000).completion_tokens.low == 10 * 300
+
+
+def test_the_cost_grows_with_the_work_and_is_higher_for_a_dearer_model():
+    one, ten, dear = estimate(1), estimate(10), estimate(10, model="gpt-4o")
+    assert ten.cost_usd.low == pytest.approx(10 * one.cost_usd.low)
+    assert 0 < ten.cost_usd.low < ten.cost_usd.high < dear.cost_usd.high
+
+
+@pytest.mark.parametrize("flags", [{"base_url": OWN}, {"model": "a-model-of-ones-own"}])
+def test_a_server_or_model_without_a_list_price_has_no_cost(flags):
+    assert estimate(10, **flags).cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "low_s", "high_s"),
+    [
+        ({"rpm": 60}, 10_000, 30_000),
+        # 10,000 × (1,000 + about 204) and three times that, at a million a minute
+        ({"tpm": 1_000_000}, 722, 2167),
+    ],
+)
+def test_the_time_is_what_the_tightest_limit_asks_for(limit, low_s, high_s):
+    seconds = estimate(10_000, max_in_flight=10_000, **limit).seconds
+    assert seconds.low == pytest.approx(low_s, rel=0.01)
+    assert seconds.high == pytest.approx(high_s, rel=0.01)
+
+
+def test_twice_the_places_in_flight_halve_the_time():
+    few, many = (estimate(10_000, max_in_flight=places).seconds for places in (32, 64))
+    assert few.low == pytest.approx(2 * many.low)
+    assert few.high == pytest.approx(2 * many.high)
+    assert many.low < many.high
+
+
+@pytest.mark.xfail(strict=True, reason="fewer calls than places in flight share one call's time")
+def test_no_run_is_faster_than_one_of_its_calls():
+    alone = estimate(1, max_in_flight=1, max_attempts=1).seconds
+    assert estimate(1, max_in_flight=64, max_attempts=1).seconds == alone
+
+
+def test_a_plan_without_groups_takes_nothing():
+    result = estimate(0, rpm=60, tpm=1000)
+    nothing = Range(0, 0)
+    assert (result.calls, result.completion_tokens, result.cost_usd) == (nothing,) * 3
+    assert result.seconds == nothing

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mergeit_async.config import Settings, build_settings
+from mergeit_async.engine.identity import ALGORITHMS, Identity, find_prompt, identify
+from mergeit_async.templates.version import load_prompt
+
+# For each setting another value than the default.
+OTHER: dict[str, Any] = {
+    "dataset": Path("elsewhere.jsonl"),
+    "columns": {"output": "response"},
+    "limit": 10,
+    "embedder": "minilm",
+    "topics": 3,
+    "per_cluster": "all",
+    "target_rows": 100,
+    "selection": "euclidean",
+    "pairing": "first_match",
+    "threshold": 0.7,
+    "max_group_size": 3,
+    "seed": 1,
+    "model": "m",
+    "prompt": "merge/v2",
+    "prompts": Path("mine"),
+    "endpoint": "other",
+    "temperature": 0.0,
+    "max_output_tokens": 100,
+    "max_attempts": 1,
+    "base_url": "http://127.0.0.1:9/v1",
+    "api_key_env": "MY_KEY",
+    "rpm": 5,
+    "tpm": 5000,
+    "max_in_flight": 2,
+    "timeout_s": 5.0,
+    "max_tries": 2,
+    "reuse": Path("other_run"),
+}
+# Places, whose contents are hashed instead, and what only changes the speed.
+SAME_RESULT = {"dataset", "prompts", "base_url", "api_key_env", "rpm", "tpm", "max_in_flight"}
+SAME_RESULT |= {"timeout_s", "max_tries", "reuse"}
+
+
+def of(**flags: Any) -> Identity:
+    return identify(build_settings({"dataset": Path("rows.jsonl")} | flags), "dataset", None)
+
+
+def test_each_setting_has_another_value_here():
+    assert set(OTHER) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_fingerprint_changes_with_exactly_the_settings_that_change_the_result(name):
+    changed = of(**{name: OTHER[name]})
+    assert (changed.fingerprint == of().fingerprint) is (name in SAME_RESULT)
+
+
+def test_a_default_that_is_spelt_out_is_no_change():
+    assert of(threshold=0.55, per_cluster=75) == of()
+
+
+NOW = Identity("rows", {"seed": 1, "prompt": "merge/v1"}, "p", "v", {"gate": "gate/1"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, None),
+        ({"dataset": "other"}, "the dataset"),
+        ({"prompt": "other"}, "the prompt merge/v1"),
+        ({"vectors": "other"}, "the file of precomputed vectors"),
+        ({"settings": {"seed": 2, "prompt": "merge/v1"}}, "the setting seed (1, now 2)"),
+        ({"settings": {"prompt": "merge/v1"}}, "the setting seed (1, now None)"),
+        ({"algorithms": {"gate": "gate/2"}}, "the version of gate (gate/1, now gate/2)"),
+    ],
+)
+def test_what_has_changed_is_named_and_changes_the_fingerprint(changes, named):
+    later = replace(NOW, **changes)
+    assert NOW.difference(later) == named
+    assert (NOW.fingerprint == later.fingerprint) is (named is None)
+
+
+def test_precomputed_vectors_count_by_content_and_not_by_place(tmp_path):
+    for name, content in (("a", b"vectors"), ("moved", b"vectors"), ("changed", b"others")):
+        (tmp_path / f"{name}.npy").write_bytes(content)
+    here = of(embedder=str(tmp_path / "a.npy"))
+    assert of(embedder=str(tmp_path / "moved.npy")) == here
+    changed = of(embedder=str(tmp_path / "changed.npy"))
+    assert here.difference(changed) == "the file of precomputed vectors"
+
+
+def test_a_run_is_of_the_prompt_it_asks_with_and_of_none_without_a_model():
+    settings = build_settings({"dataset": Path("rows.jsonl"), "model": "m"})
+    prompt = find_prompt(settings)
+    assert identify(settings, "dataset", prompt).prompt == load_prompt("merge/v1").hash
+    assert find_prompt(build_settings({"dataset": Path("rows.jsonl")})) is None
+    assert of().prompt == ""
+
+
+def test_the_versions_of_all_algorithms_are_part_of_a_run():
+    assert of().algorithms == dict(ALGORITHMS)
+    assert all(name in version for name, version in ALGORITHMS.items())
