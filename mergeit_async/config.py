@@ -20,7 +20,7 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 # The paper's 0.55 is a MiniLM cosine; other embedders have another scale (bench/filtering.py).
 MINILM_THRESHOLD = 0.55
-WORDLLAMA_THRESHOLD = 0.55
+WORDLLAMA_THRESHOLD = 0.60
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 Rate = Annotated[int, Field(ge=1)]
@@ -52,7 +52,7 @@ class Settings(BaseModel):
     topics: AtLeastOne | None = None
     per_cluster: AtLeastOne | None = 75
     target_rows: AtLeastOne | None = None
-    selection: Literal["cosine", "euclidean"] = "cosine"
+    selection: Literal["cosine", "euclidean"] = "euclidean"
     pairing: Literal["best_first", "first_match"] = "best_first"
     threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
     max_group_size: Annotated[int, Field(ge=2, le=16)] = 2
@@ -88,12 +88,15 @@ class Settings(BaseModel):
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         """A run may be resumed from another directory."""
-        return path and path.absolute()
+        return path and Path(absolute(path))
 
     @field_validator("embedder")
     @classmethod
     def _make_vectors_absolute(cls, embedder: str) -> str:
-        return str(Path(embedder).absolute()) if embedder.endswith(".npy") else embedder
+        kind, colon, folder = embedder.partition(":")
+        if kind == "minilm" and folder:
+            return f"{kind}{colon}{absolute(Path(folder))}"
+        return absolute(Path(embedder)) if embedder.endswith(".npy") else embedder
 
     @property
     def is_offline(self) -> bool:
@@ -173,6 +176,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         }
     }
 )
+
+
+def absolute(path: Path) -> str:
+    """The path as text from the root on; it must be text, as `run.toml` records it."""
+    text = str(path.absolute())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the path is not valid UTF-8, rename it") from None
+    return text
 
 
 def build_settings(

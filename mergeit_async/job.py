@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,17 @@ class Job:
         begun = run.read_record()
         settings = change(begun.settings, changes or {})
         prompt = find_prompt(settings)
-        now = identify(settings, dataset_now(run, begun), prompt)
+        # Stored vectors are not read again from where they came from.
+        vectors = begun.identity.vectors if run.plan.vectors.exists() else None
+        dataset = dataset_now(run, begun, settings.dataset)
+        now = identify(settings, dataset, prompt, vectors)
         if changed := begun.identity.difference(now):
             raise UsageError(
                 f"Cannot resume {path}: {changed} has changed since the run began; restore it, or "
                 f"begin a new run with another --out and --reuse {path}."
             )
-        return cls(run, replace(begun, settings=settings), prompt, is_new=False)
+        stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
+        return cls(run, replace(begun, settings=settings, stamp=stamp), prompt, is_new=False)
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished and committed, then `run` raises."""
@@ -111,8 +115,8 @@ class Job:
         groups that never got a reply are sent again.
         """
         with (
-            self._discarded_if_unusable(),
             self.run_dir.locked(),
+            self._discarded_if_unusable(),
             readable_errors(self.run_dir),
         ):
             self.run_dir.clear_leftovers()
@@ -124,17 +128,37 @@ class Job:
 
     @asynccontextmanager
     async def outcomes(self) -> AsyncIterator[MemoryObjectReceiveStream[Outcome]]:
-        """Run the job and receive its outcomes as they become durable, in no fixed order."""
+        """Run the job and receive its outcomes as they become durable, in no fixed order.
+
+        Leaving the block early drains the run. Raises what `run` raises, and what the block does.
+        """
         send, receive = anyio.create_memory_object_stream[Outcome](math.inf)
+        # Kept and raised below: a task group would wrap them in a group of their own.
+        errors: list[Exception] = []
+
+        def forward(outcome: Outcome) -> None:
+            with suppress(anyio.BrokenResourceError):
+                send.send_nowait(outcome)
 
         async def run() -> None:
             with send:
-                await self.run(send.send_nowait)
+                try:
+                    await self.run(forward)
+                except Exception as error:
+                    errors.append(error)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
-            with receive:
-                yield receive
+            try:
+                with receive:
+                    yield receive
+            except Exception as error:
+                errors.insert(0, error)
+            has_left_early = send.statistics().open_send_streams > 0
+            if has_left_early:
+                self.drain()
+        if errors and not (has_left_early and isinstance(errors[0], StoppedError)):
+            raise errors[0]
 
     async def _merge(self, observe: Callable[[Outcome], None]) -> None:
         reuse = RunDir(self.settings.reuse).journal if self.settings.reuse else None
@@ -190,12 +214,14 @@ class Job:
             if self._is_new:
                 self.run_dir.discard()
             raise
+        finally:
+            self._is_new = False
 
     def _forget_failures(self) -> None:
+        # An unfinished run has no result: it appears again when the retries have ended.
+        self.run_dir.merged.unlink(missing_ok=True)
         with closing(connect_writer(self.run_dir.journal)) as journal:
-            if forget_failures(journal):
-                # An unfinished run has no result: it appears again when the retries have ended.
-                self.run_dir.merged.unlink(missing_ok=True)
+            forget_failures(journal)
 
     def _export(self) -> Summary:
         self.progress.enter("exporting")

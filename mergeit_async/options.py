@@ -123,7 +123,7 @@ def transport_options(
     ] = None,
     reuse: Annotated[
         Path | None,
-        Option(help="Another run whose paid replies count.", rich_help_panel=TRANSPORT),
+        Option(help="Another run whose paid replies count, or none.", rich_help_panel=TRANSPORT),
     ] = None,
 ) -> None:
     """Options that change how fast and where, never what comes out."""
@@ -162,6 +162,8 @@ def setting_values(options: Mapping[str, Any]) -> dict[str, Any]:
     values = {setting_name(name): value for name, value in options.items() if value is not None}
     if "columns" in values:
         values["columns"] = parse_columns(values["columns"])
+    if values.get("reuse") == Path("none"):
+        values["reuse"] = None
     if "per_cluster" in values:
         values["per_cluster"] = parse_per_cluster(values["per_cluster"])
     return values

@@ -52,7 +52,9 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
-def call(*arguments: object, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: object, timeout_s: float = 120, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and keep what it printed."""
     return subprocess.run(
         command(*arguments),

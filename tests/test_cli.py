@@ -93,7 +93,9 @@ def test_wrong_use_is_named_and_leaves_nothing_behind(tmp_path, options, named):
 
 
 def test_a_key_with_a_line_break_is_refused_and_never_shown(tmp_path):
-    done = call("run", EXAMPLES, "--out", tmp_path / "r", "--model", "m", OPENAI_API_KEY="sk-s3\ncret")
+    done = call(
+        "run", EXAMPLES, "--out", tmp_path / "r", "--model", "m", OPENAI_API_KEY="sk-s3\ncret"
+    )
     assert done.returncode == 2
     assert "cret" not in done.stderr + done.stdout
 
@@ -140,7 +142,9 @@ def test_a_wrong_key_stops_within_seconds_and_a_right_one_goes_on(tmp_path):
 def test_an_unreachable_host_stops_within_seconds(tmp_path):
     out = tmp_path / "run"
     began = time.monotonic()
-    done = call("run", EXAMPLES, "--out", out, "--model", "m", "--base-url", "http://127.0.0.1:9/v1")
+    done = call(
+        "run", EXAMPLES, "--out", out, "--model", "m", "--base-url", "http://127.0.0.1:9/v1"
+    )
     assert time.monotonic() - began < 15
     assert_stopped(done, out, "--base-url")
 

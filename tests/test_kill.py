@@ -162,7 +162,9 @@ def test_a_signal_drains_what_is_in_flight_and_the_run_resumes(
 def test_a_second_signal_stops_at_once(tmp_path: Path):
     with simulated(SimulatorSettings(latency_s=30)) as slow:
         run = tmp_path / "run"
-        process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
+        process = start(
+            "run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge"
+        )
         wait_for_arrival(slow)
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
@@ -176,7 +178,9 @@ def test_a_second_signal_stops_at_once(tmp_path: Path):
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path):
     with simulated(SimulatorSettings(latency_s=30)) as slow:
         run = tmp_path / "run"
-        process = start("run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge")
+        process = start(
+            "run", EXAMPLES, "--out", run, "--base-url", slow.url, "--model", "sim-merge"
+        )
         wait_for_arrival(slow)
         second = call("resume", run)
         state = orjson.loads(call("status", run, "--json").stdout)["state"]
@@ -197,10 +201,12 @@ def test_the_intent_is_on_disk_before_the_first_byte_of_its_request(tmp_path: Pa
     run, trace = tmp_path / "run", tmp_path / "trace"
     with simulated(SimulatorSettings()) as simulator:
         subprocess.run(
-            ["strace", "-f", "-y", "-s", "100000", "-o", trace]
-            + ["-e", "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync"]
-            + command("run", rows, "--out", run, "--base-url", simulator.url)
-            + ["--model", "sim-merge", "--threshold", "0"],
+            [
+                *("strace", "-f", "-y", "-s", "100000", "-o", trace),
+                *("-e", "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync"),
+                *command("run", rows, "--out", run, "--base-url", simulator.url),
+                *("--model", "sim-merge", "--threshold", "0"),
+            ],
             check=True,
             capture_output=True,
             timeout=120,

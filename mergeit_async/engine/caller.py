@@ -65,17 +65,18 @@ class Caller:
 
         Raises `GaveUp` when no reply can be had and `StoppedError` when the run must stop.
         """
-        tries = 0
+        tries = faults = 0
         while True:
             try:
                 return await self._send(position, request, judge)
             except ProviderError as fault:
                 rule = RULES[fault.kind]
                 tries += rule.counts
+                faults += 1
                 self._breaker.fault(fault)
                 if not rule.retry or tries >= self._max_tries:
                     raise GaveUp(fault) from fault
-                delay_s = backoff_s(fault, max(tries, 1), self._jitter.random())
+                delay_s = backoff_s(fault, faults, self._jitter.random())
             await anyio.sleep(delay_s)
 
     async def _send(

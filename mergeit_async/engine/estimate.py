@@ -98,9 +98,11 @@ def least_seconds(
     settings: Settings,
     pace: tuple[float, float],
 ) -> float:
-    """The longest of what each limit asks for."""
+    """The longest of what each limit asks for, and of one call alone."""
+    if not calls:
+        return 0.0
     tokens_per_s, first_token_s = pace
-    latency_s = first_token_s + completion_tokens / max(calls, 1) / tokens_per_s
+    latency_s = first_token_s + completion_tokens / calls / tokens_per_s
     by_rpm = calls / settings.rpm * 60 if settings.rpm else 0.0
     by_tpm = (prompt_tokens + completion_tokens) / settings.tpm * 60 if settings.tpm else 0.0
-    return max(calls * latency_s / settings.max_in_flight, by_rpm, by_tpm)
+    return max(latency_s, calls * latency_s / settings.max_in_flight, by_rpm, by_tpm)

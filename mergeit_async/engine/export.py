@@ -147,8 +147,14 @@ class Exporter:
 
     def _group_entries(self, group: PlannedGroup, outcome: Outcome) -> Iterator[Entry]:
         self._groups[outcome.status] += 1
+        sources = [self._store[row] for row in group.rows]
+        if outcome.group_id != group_id(source.id for source in sources):
+            raise ConservationError(
+                f"The outcome at position {group.position} is of another group; nothing was "
+                "written, journal and plan do not belong together."
+            )
         if outcome.merged is not None:
-            yield self._merged(group, outcome, outcome.merged)
+            yield self._merged(group, outcome, outcome.merged, sources)
             return
         why = {"reason": outcome.reason, "detail": outcome.detail, "attempts": outcome.attempts}
         if outcome.status is Status.FAILED:
@@ -156,13 +162,9 @@ class Exporter:
         for row in group.rows:
             yield self._kept(row, group.topic, {"group": outcome.group_id, **why})
 
-    def _merged(self, group: PlannedGroup, outcome: Outcome, merged: Example) -> Entry:
-        sources = [self._store[row] for row in group.rows]
-        if outcome.group_id != group_id(source.id for source in sources):
-            raise ConservationError(
-                f"The outcome at position {group.position} is of another group; nothing was "
-                "written, journal and plan do not belong together."
-            )
+    def _merged(
+        self, group: PlannedGroup, outcome: Outcome, merged: Example, sources: list[Row]
+    ) -> Entry:
         lineage = {
             "id": merged_id(merged, outcome.group_id),
             "kind": "merged",

@@ -69,15 +69,15 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
 )
 
 
-def backoff_s(fault: ProviderError, tries: int, jitter: float) -> float:
-    """Seconds to wait before try `tries` + 1; `jitter` is uniform in [0, 1).
+def backoff_s(fault: ProviderError, faults: int, jitter: float) -> float:
+    """Seconds to wait after the `faults`-th fault of a request; `jitter` is uniform in [0, 1).
 
     A wait the server asked for is never shortened, only spread by up to a tenth; else the wait
     doubles from half a second on, and half of it is random, so that clients part ways.
     """
     if fault.retry_after_s is not None:
         return min(fault.retry_after_s, LONGEST_RETRY_AFTER_S) * (1 + 0.1 * jitter)
-    full = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(tries - 1, 16))
+    full = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(faults - 1, 16))
     return full * (0.5 + 0.5 * jitter)
 
 

@@ -76,12 +76,19 @@ def find_prompt(settings: Settings) -> PromptVersion | None:
     return None if settings.is_offline else load_prompt(settings.prompt, settings.prompts)
 
 
-def identify(settings: Settings, dataset: str, prompt: PromptVersion | None) -> Identity:
-    """What decides the result of a run with these settings, as things are now."""
+def identify(
+    settings: Settings, dataset: str, prompt: PromptVersion | None, vectors: str | None = None
+) -> Identity:
+    """What decides the result of a run with these settings, as things are now.
+
+    `vectors` is the hash of precomputed vectors where it is known; else their file is read.
+    """
+    if vectors is None:
+        vectors = dataset_digest(Path(settings.embedder)) if settings.is_precomputed else ""
     return Identity(
         dataset=dataset,
         settings=settings.identity(),
         prompt=prompt.hash if prompt else "",
-        vectors=dataset_digest(Path(settings.embedder)) if settings.is_precomputed else "",
+        vectors=vectors,
         algorithms=dict(ALGORITHMS),
     )

@@ -56,7 +56,7 @@ class PlanFolder:
 
     def holds(self, artefact: Path, made_from: str) -> bool:
         """Whether `artefact` was written whole, from exactly this."""
-        return self._read_manifest().get(artefact.name) == made_from
+        return artefact.exists() and self._read_manifest().get(artefact.name) == made_from
 
     def confirm(self, artefact: Path, made_from: str) -> None:
         """Enter a written artefact into the manifest; from here on it is never made again."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from mergeit_async.config import Settings
 from mergeit_async.data.dataset import read_rows
@@ -66,6 +67,7 @@ class Planner:
         self._identity = identity
         self._progress = progress
         self._store: RowStore | None = None
+        self._threads = ThreadpoolController()
 
     def topics(self) -> Iterator[PlannedTopic]:
         """All topics in order; each is durable when it is yielded."""
@@ -188,7 +190,9 @@ class Planner:
         vectors: NDArray[np.float16],
         budget: int,
     ) -> PlannedTopic:
-        plan = plan_topic(vectors.astype(np.float32), budget, topic_settings(self._settings))
+        # The matrices of a topic are small: more threads would only wait for one another.
+        with self._threads.limit(limits=1, user_api="blas"):
+            plan = plan_topic(vectors.astype(np.float32), budget, topic_settings(self._settings))
         groups = tuple(
             PlannedGroup(
                 position + offset,

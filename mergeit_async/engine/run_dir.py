@@ -139,8 +139,8 @@ class RunDir:
                 f"{self.path} holds no run (there is no run.toml); name the directory that was "
                 "given as --out."
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{self.record} cannot be read ({error}); restore it.") from None
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+            raise UsageError(f"{self.record} cannot be used ({error}); restore it.") from None
 
     def clear_leftovers(self) -> None:
         """Remove what a killed process had begun to write; whole files are never touched."""
@@ -169,15 +169,15 @@ class RunDir:
             ) from None
 
 
-def dataset_now(run: RunDir, begun: Record) -> str:
-    """The hash of the dataset as it is now.
+def dataset_now(run: RunDir, begun: Record, path: Path) -> str:
+    """The hash of the dataset at `path` as it is now.
 
     A file of the same size and time is not read again; one that is gone does not matter once
     its rows are stored in the run.
     """
-    path = begun.settings.dataset
     if not path.exists() and run.plan.rows.exists():
         return begun.identity.dataset
-    if path.exists() and Stamp.of(path) == begun.stamp:
+    is_same_file = path == begun.settings.dataset and path.exists()
+    if is_same_file and Stamp.of(path) == begun.stamp:
         return begun.identity.dataset
     return dataset_digest(path)

@@ -124,7 +124,6 @@ def test_rate_limits_use_up_no_tries(run):
     assert run(script, one_call, max_tries=2).verdict == "accepted"
 
 
-@pytest.mark.xfail(strict=True, reason="as rate limits use up no tries, their waits never grow")
 def test_waits_for_a_rate_that_the_server_does_not_tell_grow_longer(run):
     script = Script(*[fault(FaultKind.RATE_LIMIT)] * 6, REPLY)
     run(script, one_call)

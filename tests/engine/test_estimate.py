@@ -80,7 +80,6 @@ def test_twice_the_places_in_flight_halve_the_time():
     assert many.low < many.high
 
 
-@pytest.mark.xfail(strict=True, reason="fewer calls than places in flight share one call's time")
 def test_no_run_is_faster_than_one_of_its_calls():
     alone = estimate(1, max_in_flight=1, max_attempts=1).seconds
     assert estimate(1, max_in_flight=64, max_attempts=1).seconds == alone

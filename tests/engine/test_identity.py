@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "topics": 3,
     "per_cluster": "all",
     "target_rows": 100,
-    "selection": "euclidean",
+    "selection": "cosine",
     "pairing": "first_match",
     "threshold": 0.7,
     "max_group_size": 3,
@@ -60,7 +60,7 @@ def test_the_fingerprint_changes_with_exactly_the_settings_that_change_the_resul
 
 
 def test_a_default_that_is_spelt_out_is_no_change():
-    assert of(threshold=0.55, per_cluster=75) == of()
+    assert of(threshold=0.6, per_cluster=75) == of()
 
 
 NOW = Identity("rows", {"seed": 1, "prompt": "merge/v1"}, "p", "v", {"gate": "gate/1"})

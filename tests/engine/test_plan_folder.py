@@ -68,7 +68,7 @@ def test_an_artefact_counts_only_under_the_hash_it_was_made_from(folder):
     folder.confirm(folder.rows, "rows")
     assert folder.holds(folder.labels, "hash")
     assert not folder.holds(folder.labels, "other")
-    assert folder.holds(folder.rows, "rows")
+    assert not folder.holds(folder.rows, "rows"), "it was entered, but the file is gone"
     assert np.load(folder.labels).tolist() == [0, 1, 0]
 
 

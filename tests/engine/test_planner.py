@@ -138,7 +138,7 @@ def test_a_topic_is_durable_when_it_is_handed_over(given):
         ({"pairing": "first_match"}, TOPICS),
         ({"per_cluster": 5}, TOPICS),
         ({"target_rows": 10}, TOPICS),
-        ({"selection": "euclidean"}, TOPICS),
+        ({"selection": "cosine"}, TOPICS),
         ({"seed": 7}, LABELS),
         ({"topics": 2}, LABELS - {"topics/000002.npz"}),
         ({"limit": N_ROWS - 1}, ALL),

@@ -71,11 +71,6 @@ def record_of(dataset: Path) -> Record:
     return Record(settings, identity, Stamp.of(dataset))
 
 
-NAMELESS = pytest.mark.xfail(
-    strict=True, reason="a setting that will not do is told without the name of the file"
-)
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -84,8 +79,8 @@ NAMELESS = pytest.mark.xfail(
         b"settings = 'all of them'\n",
         b"[settings]\ndataset = 'rows.jsonl'\n",
         b"[settings]\ndataset = 'rows.jsonl'\n[identity]\ncolour = 'red'\n[stamp]\n",
-        pytest.param(b"[settings]\n", marks=NAMELESS),
-        pytest.param(b"[settings]\ndataset = 'rows.jsonl'\ncolour = 'red'\n", marks=NAMELESS),
+        b"[settings]\n",
+        b"[settings]\ndataset = 'rows.jsonl'\ncolour = 'red'\n",
     ],
 )
 def test_a_damaged_record_is_refused_by_name(run, content):
@@ -161,15 +156,15 @@ def test_a_dataset_of_the_same_size_and_time_is_not_read_again(run, dataset):
     begun = record_of(dataset)
     dataset.write_bytes(dataset.read_bytes().replace(b"b", b"c"))
     os.utime(dataset, ns=(0, begun.stamp.mtime_ns))
-    assert dataset_now(run, begun) == begun.identity.dataset
+    assert dataset_now(run, begun, dataset) == begun.identity.dataset
     os.utime(dataset, ns=(0, 0))
-    assert dataset_now(run, begun) == dataset_digest(dataset) != begun.identity.dataset
+    assert dataset_now(run, begun, dataset) == dataset_digest(dataset) != begun.identity.dataset
 
 
 def test_a_dataset_that_was_only_touched_is_the_same(run, dataset):
     begun = record_of(dataset)
     os.utime(dataset, (0, 0))
-    assert dataset_now(run, begun) == begun.identity.dataset
+    assert dataset_now(run, begun, dataset) == begun.identity.dataset
 
 
 def test_a_dataset_that_is_gone_matters_only_until_its_rows_are_stored(run, dataset):
@@ -177,6 +172,6 @@ def test_a_dataset_that_is_gone_matters_only_until_its_rows_are_stored(run, data
     run.create(begun)
     dataset.unlink()
     with pytest.raises(UsageError, match=r"rows\.jsonl does not exist"):
-        dataset_now(run, begun)
+        dataset_now(run, begun, dataset)
     run.plan.rows.touch()
-    assert dataset_now(run, begun) == begun.identity.dataset
+    assert dataset_now(run, begun, dataset) == begun.identity.dataset
