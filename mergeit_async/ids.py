@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -42,14 +43,21 @@ def request_key(
     *,
     endpoint: str,
     model: str,
-    messages: Iterable[Message],
+    preamble: str,
+    turn: Message,
     parameters: dict[str, float | int],
     sample: int,
 ) -> str:
     """The identity of one call.
 
+    `preamble` is the `preamble_id` of the turns before the last, `turn` the last one, the user's.
     `endpoint` is the name of a group of interchangeable servers, never a URL, so that a moved
     server does not invalidate paid replies. `sample` numbers repeated draws.
     """
-    turns = [[message.role, message.content] for message in messages]
-    return digest(["request", endpoint, model, turns, parameters, sample])
+    return digest(["request", endpoint, model, preamble, turn.content, parameters, sample])
+
+
+@lru_cache(maxsize=64)
+def preamble_id(messages: tuple[Message, ...]) -> str:
+    """The identity of the turns that all calls of a prompt begin with; hashed once."""
+    return digest([[message.role, message.content] for message in messages])

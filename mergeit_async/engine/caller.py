@@ -83,9 +83,9 @@ class Caller:
         self, position: int, request: ChatRequest, judge: Callable[[ChatReply], Judgement]
     ) -> Judgement:
         """One exchange: the intent is durable before the slot, the end after it."""
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True) as exchange:
             call = await self._journal.begin_call(position, request)
-        with anyio.CancelScope() as exchange:
+            exchange.shield = False
             try:
                 async with self._limiter.slot(tokens_of(request)):
                     exchange.shield = True

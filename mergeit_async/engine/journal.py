@@ -23,6 +23,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import orjson
 from anyio import CapacityLimiter
 
 from mergeit_async.engine.tables import (
@@ -152,7 +153,7 @@ class Journal:
     def _apply(self, statements: Mapping[str, Sequence[Values]]) -> None:
         with self._connection:
             for sql, values in statements.items():
-                self._connection.executemany(sql, values)
+                self._connection.execute(sql, (orjson.dumps(values).decode(),))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ planner that is ahead waits, and the first request leaves before the last topic 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import anyio
 import anyio.from_thread
@@ -16,6 +16,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mergeit_async.engine.mergers import Merger
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.records import Group, Outcome
+
+# Planned while the groups of the topic before are being merged; the planner then waits.
+TOPICS_AHEAD = 1
 
 
 class Pipeline:
@@ -48,31 +51,44 @@ class Pipeline:
 
     async def run(self, topics: Iterable[PlannedTopic]) -> None:
         """Merge the groups of `topics` (a blocking iterable); returns when all have ended."""
-        topics_in, topics_out = anyio.create_memory_object_stream[PlannedTopic](0)
-        groups_in, groups_out = anyio.create_memory_object_stream[PlannedGroup](self._workers)
-        with self._scope:
+        send, receive = anyio.create_memory_object_stream[PlannedTopic](TOPICS_AHEAD)
+        feed = Feed(receive)
+        with self._scope, receive:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(plan_into, topics_in, topics)
-                tasks.start_soon(self._spread, topics_out, groups_in)
-                with groups_out:
-                    for _ in range(self._workers):
-                        tasks.start_soon(self._consume, groups_out.clone())
+                tasks.start_soon(plan_into, send, topics)
+                for _ in range(self._workers):
+                    tasks.start_soon(self._consume, feed)
 
-    async def _spread(
-        self,
-        topics: MemoryObjectReceiveStream[PlannedTopic],
-        groups: MemoryObjectSendStream[PlannedGroup],
-    ) -> None:
-        with topics, groups:
-            async for topic in topics:
-                for group in topic.groups:
-                    if group.position not in self._finished:
-                        await groups.send(group)
-
-    async def _consume(self, groups: MemoryObjectReceiveStream[PlannedGroup]) -> None:
-        with groups:
-            async for planned in groups:
+    async def _consume(self, feed: Feed) -> None:
+        async for planned in feed:
+            if planned.position not in self._finished:
                 self._observe(await self._merger.merge(self._load_group(planned)))
+
+
+class Feed:
+    """The groups of a stream of topics, one by one, for many workers at once."""
+
+    def __init__(self, topics: MemoryObjectReceiveStream[PlannedTopic]) -> None:
+        self._topics = topics
+        self._groups: Iterator[PlannedGroup] = iter(())
+        # One worker at a time waits for the next topic; the others wait for that worker.
+        self._turn = anyio.Lock(fast_acquire=True)
+
+    def __aiter__(self) -> Feed:
+        return self
+
+    async def __anext__(self) -> PlannedGroup:
+        """The next group; waits only where the planner is behind."""
+        if (group := next(self._groups, None)) is not None:
+            return group
+        async with self._turn:
+            while (group := next(self._groups, None)) is None:
+                try:
+                    topic = await self._topics.receive()
+                except anyio.EndOfStream:
+                    raise StopAsyncIteration from None
+                self._groups = iter(topic.groups)
+            return group
 
 
 async def plan_into(

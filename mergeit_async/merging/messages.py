@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from mergeit_async.ids import request_key
+from mergeit_async.ids import preamble_id, request_key
 from mergeit_async.records import ChatRequest, Example, Group, Message, Row
 
 # What chat formats add around the text of a turn: its role and its delimiters.
@@ -48,7 +48,8 @@ def build_request(
         key=request_key(
             endpoint=endpoint,
             model=model,
-            messages=messages,
+            preamble=preamble_id(prompt.preamble),
+            turn=turn,
             parameters={"temperature": temperature, "max_tokens": max_tokens},
             sample=sample,
         ),

@@ -54,7 +54,8 @@ class Run:
 
     def conclude(self, *outcomes: Outcome) -> None:
         with closing(connect_writer(self.dir.journal)) as journal, journal:
-            journal.executemany(ADD_OUTCOME, map(outcome_values, outcomes))
+            rows = [outcome_values(outcome) for outcome in outcomes]
+            journal.execute(ADD_OUTCOME, (orjson.dumps(rows).decode(),))
 
     def outcome(self, group: PlannedGroup, status: Status = Status.MERGED) -> Outcome:
         members = group_id(self.rows[member].id for member in group.rows)

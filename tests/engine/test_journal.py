@@ -3,9 +3,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from mergeit_async.engine.journal import open_journal
 from mergeit_async.engine.tables import connect_reader, read_outcomes
@@ -130,3 +133,22 @@ async def test_commits_are_synced_to_disk(tmp_path: Path):
         mode = journal._connection.execute("PRAGMA journal_mode").fetchone()
         level = journal._connection.execute("PRAGMA synchronous").fetchone()
     assert (mode, level) == (("wal",), (2,))
+
+
+@settings(deadline=None, max_examples=40)
+@example(text="a\x00b", excerpt='\x00"\\ \u2028')
+@given(text=st.text(), excerpt=st.text())
+def test_any_text_comes_back_as_it_was_written(text: str, excerpt: str):
+    reply = ChatReply(text, "stop", None, 7)
+    outcome = Outcome(5, "g", Status.KEPT, 2, reason="no_json", detail=excerpt)
+
+    async def act(path: Path) -> tuple[ChatReply | None, list[Outcome]]:
+        async with open_journal(path) as journal:
+            call = await journal.begin_call(5, request("k"))
+            await journal.settle_call(call, request("k"), reply, "no_json", outcome)
+        async with open_journal(path) as journal:
+            with closing(connect_reader(path)) as reader:
+                return journal.known_reply("k"), list(read_outcomes(reader))
+
+    with TemporaryDirectory() as folder:
+        assert anyio.run(act, Path(folder) / "journal.db") == (reply, [outcome])
