@@ -23,7 +23,6 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import orjson
 from anyio import CapacityLimiter
 
 from mergeit_async.engine.tables import (
@@ -153,7 +152,7 @@ class Journal:
     def _apply(self, statements: Mapping[str, Sequence[Values]]) -> None:
         with self._connection:
             for sql, values in statements.items():
-                self._connection.execute(sql, (orjson.dumps(values).decode(),))
+                self._connection.executemany(sql, values)
 
 
 @asynccontextmanager

@@ -50,27 +50,12 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 
-
-def _fields(n: int) -> str:
-    """The first `n` entries of each JSON array in a JSON array of them."""
-    return ", ".join(f"json_extract(value, '$[{place}]')" for place in range(n))
-
-
-# Each takes all rows of a batch as one JSON text. `executemany` would hand the interpreter's lock
-# to and fro with the event loop at each row: measured, that halved the throughput of the engine.
 BEGIN_CALL = (
-    "INSERT INTO calls (id, position, sample, request_key, begun_at)"
-    f" SELECT {_fields(5)} FROM json_each(?)"
+    "INSERT INTO calls (id, position, sample, request_key, begun_at) VALUES (?, ?, ?, ?, ?)"
 )
-END_CALL = (
-    "UPDATE calls SET ended_at = ended.at, result = ended.result,"
-    " http_status = ended.http_status, detail = ended.detail"
-    " FROM (SELECT json_extract(value, '$[0]') AS at, json_extract(value, '$[1]') AS result,"
-    " json_extract(value, '$[2]') AS http_status, json_extract(value, '$[3]') AS detail,"
-    " json_extract(value, '$[4]') AS call FROM json_each(?)) AS ended WHERE calls.id = ended.call"
-)
-ADD_REPLY = f"INSERT OR REPLACE INTO replies SELECT {_fields(5)} FROM json_each(?)"
-ADD_OUTCOME = f"INSERT OR REPLACE INTO outcomes SELECT {_fields(9)} FROM json_each(?)"
+END_CALL = "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ? WHERE id = ?"
+ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)"
+ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 REPLY = (
     "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies"
     " WHERE request_key = ?"

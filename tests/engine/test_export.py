@@ -54,8 +54,7 @@ class Run:
 
     def conclude(self, *outcomes: Outcome) -> None:
         with closing(connect_writer(self.dir.journal)) as journal, journal:
-            rows = [outcome_values(outcome) for outcome in outcomes]
-            journal.execute(ADD_OUTCOME, (orjson.dumps(rows).decode(),))
+            journal.executemany(ADD_OUTCOME, map(outcome_values, outcomes))
 
     def outcome(self, group: PlannedGroup, status: Status = Status.MERGED) -> Outcome:
         members = group_id(self.rows[member].id for member in group.rows)
