@@ -98,6 +98,8 @@ async def plan_into(
 
     def hand_over() -> None:
         for topic in topics:
+            # After a drain there may be no loop left to hand anything to.
+            anyio.from_thread.check_cancelled()
             anyio.from_thread.run(stream.send, topic)
 
     with stream:
