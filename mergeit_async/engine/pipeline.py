@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -94,14 +93,9 @@ class Feed:
 async def plan_into(
     stream: MemoryObjectSendStream[PlannedTopic], topics: Iterable[PlannedTopic]
 ) -> None:
-    """Run the planner in a thread; each topic waits until the stream takes it."""
-
-    def hand_over() -> None:
-        for topic in topics:
-            # After a drain there may be no loop left to hand anything to.
-            anyio.from_thread.check_cancelled()
-            anyio.from_thread.run(stream.send, topic)
-
+    """Plan topic by topic in a worker thread; the next is begun when the stream took the last."""
+    planner = iter(topics)
     with stream:
         # A drain does not wait for the step that is being computed: artefacts are atomic.
-        await anyio.to_thread.run_sync(hand_over, abandon_on_cancel=True)
+        while topic := await anyio.to_thread.run_sync(next, planner, None, abandon_on_cancel=True):
+            await stream.send(topic)
