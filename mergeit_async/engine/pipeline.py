@@ -16,8 +16,8 @@ from mergeit_async.engine.mergers import Merger
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.records import Group, Outcome
 
-# Planned while the groups of the topic before are being merged; the planner then waits.
-TOPICS_AHEAD = 1
+# Planned while the groups of an earlier topic are being merged; then the planner waits.
+TOPICS_AHEAD = 4
 
 
 class Pipeline:
