@@ -7,7 +7,6 @@ Logs go to stderr; with --json one JSON object goes to stdout.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -42,7 +41,13 @@ from mergeit_async.simulator.server import serve
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import list_prompts, load_prompt
 from mergeit_async.viewer.progress import show_progress
-from mergeit_async.viewer.tables import align, preview_text, status_text, summary_text
+from mergeit_async.viewer.tables import (
+    align,
+    preview_text,
+    resume_command,
+    status_text,
+    summary_text,
+)
 
 app = typer.Typer(
     help="Merge large instruction-tuning datasets into small, rich ones.",
@@ -226,8 +231,7 @@ async def watch_signals(job: Job, console: Console) -> None:
 
 def leave_stopped(job: Job, why: str) -> NoReturn:
     """End the process with code 3; the last line on stderr is the command to go on with."""
-    path = shlex.quote(str(job.run_dir.path))
-    sys.stderr.write(f"{sentence(why)}\npython -m mergeit_async resume {path}\n")
+    sys.stderr.write(f"{sentence(why)}\n{resume_command(job.run_dir)}\n")
     leave(StoppedError.exit_code)
 
 
@@ -266,9 +270,9 @@ def main() -> NoReturn:
     except MergeItError as error:
         sys.stderr.write(f"mergeit_async: {sentence(str(error))}\n")
         leave(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped before anything was begun.\n")
-        leave(StoppedError.exit_code)
     except BrokenPipeError:
+        leave(1)
+    except OSError as error:
+        sys.stderr.write(f"mergeit_async: {error.filename or 'the disk'}: {error.strerror}.\n")
         leave(1)
     sys.exit(0)

@@ -35,8 +35,8 @@ class Settings(BaseModel):
     above which rows may be merged; `selection` the similarity facility location works on.
 
     Stage 2: `model` is offline/compose or the name a server knows; `max_attempts` the replies
-    judged per group before its originals stay; `temperature` None means the prompt's own;
-    `max_output_tokens` the ceiling of one reply.
+    judged per group before its originals stay; `temperature` and
+    `max_output_tokens`, the ceiling of one reply, are the prompt's own where they are None.
 
     Transport: `rpm` and `tpm` are requests and tokens a minute (None: not limited), `timeout_s`
     the seconds a whole call may take, `max_tries` how often one request is sent on faults.
@@ -63,7 +63,7 @@ class Settings(BaseModel):
     prompts: Path | None = None
     endpoint: str = "chat"
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_output_tokens: AtLeastOne = 4096
+    max_output_tokens: AtLeastOne | None = None
     max_attempts: AtLeastOne = 3
 
     base_url: str = OPENAI_BASE_URL

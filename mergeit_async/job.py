@@ -31,7 +31,13 @@ from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
-from mergeit_async.engine.tables import connect_writer, forget_failures
+from mergeit_async.engine.tables import (
+    connect_reader,
+    connect_writer,
+    forget_failures,
+    has_entries,
+    has_only_failures,
+)
 from mergeit_async.errors import MergeItError, ProviderError, StoppedError, UsageError
 from mergeit_async.providers.address import parse_api_key, parse_base_url
 from mergeit_async.providers.http import HttpChat
@@ -57,7 +63,6 @@ class Job:
         self._record = record
         self._is_new = is_new
         self._prompt = prompt
-        self._api_key = None if self.settings.is_offline else find_api_key(self.settings)
         self._planner = Planner(run, self.settings, record.identity, self.progress)
         self._pipeline: Pipeline | None = None
         self.is_draining = False
@@ -67,7 +72,11 @@ class Job:
         """A new run of `settings` in the directory `out`, which must be absent or empty."""
         run = RunDir(out)
         run.refuse_if_taken()
+        # Frozen: a later default must not change what this run is.
+        settings = settings.model_copy(update={"threshold": settings.similarity_threshold})
         prompt = find_prompt(settings)
+        if prompt is not None:
+            find_api_key(settings)
         dataset = dataset_digest(settings.dataset)
         record = Record(settings, identify(settings, dataset, prompt), Stamp.of(settings.dataset))
         job = cls(run, record, prompt, is_new=True)
@@ -124,6 +133,7 @@ class Job:
             if retry_failed:
                 self._forget_failures()
             await self._merge(observe)
+            self._refuse_total_failure()
             return await anyio.to_thread.run_sync(self._export)
 
     @asynccontextmanager
@@ -167,6 +177,8 @@ class Job:
                 open_journal(self.run_dir.journal, reuse=reuse)
             )
             self.progress.resumed = len(journal.finished)
+            if self._planner.is_merged(journal.finished):
+                return
             merger, workers = await self._choose_merger(journal, stack)
 
             def count(outcome: Outcome) -> None:
@@ -187,7 +199,7 @@ class Job:
         if self._prompt is None:
             return ComposeMerger(journal), COMPOSE_WORKERS
         provider = await stack.enter_async_context(
-            HttpChat(settings.base_url, self._api_key, settings.max_in_flight)
+            HttpChat(settings.base_url, find_api_key(settings), settings.max_in_flight)
         )
         try:
             await provider.check()
@@ -210,12 +222,29 @@ class Job:
         """Leave no directory behind when the input of a new run turns out to be unusable."""
         try:
             yield
-        except UsageError:
-            if self._is_new:
-                self.run_dir.discard()
+        except UsageError as error:
+            if not self._is_new:
+                raise
+            if self._has_results():
+                raise StoppedError(str(error)) from error
+            self.run_dir.discard()
             raise
         finally:
             self._is_new = False
+
+    def _refuse_total_failure(self) -> None:
+        """Stop, resumably, instead of calling a run done in which no call succeeded."""
+        with closing(connect_writer(self.run_dir.journal)) as journal:
+            if why := has_only_failures(journal):
+                forget_failures(journal)
+                raise StoppedError(f"No group got a usable answer, the last one because: {why}.")
+
+    def _has_results(self) -> bool:
+        """Whether the journal holds anything that must not be lost."""
+        if not self.run_dir.journal.exists():
+            return False
+        with closing(connect_reader(self.run_dir.journal)) as journal:
+            return has_entries(journal)
 
     def _forget_failures(self) -> None:
         # An unfinished run has no result: it appears again when the retries have ended.

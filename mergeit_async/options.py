@@ -13,63 +13,45 @@ from mergeit_async.config import Settings, build_settings, setting_name
 from mergeit_async.data.normalise import parse_columns
 from mergeit_async.errors import UsageError
 
-STAGE_1 = "Stage 1: which rows, which groups"
-STAGE_2 = "Stage 2: merging"
-TRANSPORT = "Transport: changes speed, never the result"
-
 
 def plan_options(
-    preset: Annotated[
-        str | None, Option(help="Start from a set of choices: paper.", rich_help_panel=STAGE_1)
-    ] = None,
-    config: Annotated[
-        Path | None, Option(help="Settings as TOML; flags beat it.", rich_help_panel=STAGE_1)
-    ] = None,
+    preset: Annotated[str | None, Option(help="Start from a set of choices: paper.")] = None,
+    config: Annotated[Path | None, Option(help="Settings as TOML; flags beat it.")] = None,
     columns: Annotated[
         str | None,
-        Option(
-            help="Names of your columns: instruction=prompt,output=response.",
-            rich_help_panel=STAGE_1,
-        ),
+        Option(help="Names of your columns: instruction=prompt,output=response."),
     ] = None,
-    limit: Annotated[
-        int | None, Option(help="Only the first N records.", rich_help_panel=STAGE_1)
-    ] = None,
+    limit: Annotated[int | None, Option(help="Only the first N records.")] = None,
     embedder: Annotated[
         str | None,
-        Option(
-            help="wordllama (default), minilm[:PATH], or vectors in a .npy file.",
-            rich_help_panel=STAGE_1,
-        ),
+        Option(help="wordllama (default), minilm[:PATH], or vectors in a .npy file."),
     ] = None,
     topics: Annotated[
         int | None,
-        Option(help="Number of topics; default: sqrt(rows / 2).", rich_help_panel=STAGE_1),
+        Option(help="Number of topics; default: sqrt(rows / 2)."),
     ] = None,
     per_cluster: Annotated[
         str | None,
-        Option(help="Rows kept per topic, or all; default 75.", rich_help_panel=STAGE_1),
+        Option(help="Rows kept per topic, or all; default 75."),
     ] = None,
     target_rows: Annotated[
         int | None,
-        Option(help="Rows kept in all, instead of --per-cluster.", rich_help_panel=STAGE_1),
+        Option(help="Rows kept in all, instead of --per-cluster."),
     ] = None,
     selection: Annotated[
         str | None,
-        Option(help="Similarity for thinning: cosine, euclidean.", rich_help_panel=STAGE_1),
+        Option(help="Similarity for thinning: cosine, euclidean."),
     ] = None,
     pairing: Annotated[
         str | None,
-        Option(help="best_first, or the paper's first_match.", rich_help_panel=STAGE_1),
+        Option(help="best_first, or the paper's first_match."),
     ] = None,
     threshold: Annotated[
         float | None,
-        Option(help="Cosine above which rows may be merged.", rich_help_panel=STAGE_1),
+        Option(help="Cosine above which rows may be merged."),
     ] = None,
-    max_group_size: Annotated[
-        int | None, Option(help="Rows merged into one, at most.", rich_help_panel=STAGE_1)
-    ] = None,
-    seed: Annotated[int | None, Option(help="Seed of topics.", rich_help_panel=STAGE_1)] = None,
+    max_group_size: Annotated[int | None, Option(help="Rows merged into one, at most.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of topics.")] = None,
 ) -> None:
     """Options that decide the plan."""
 
@@ -77,26 +59,15 @@ def plan_options(
 def merge_options(
     model: Annotated[
         str | None,
-        Option(
-            help="offline/compose (no key, default) or a model your server offers.",
-            rich_help_panel=STAGE_2,
-        ),
+        Option(help="offline/compose (no key, default) or a model your server offers."),
     ] = None,
-    prompt: Annotated[
-        str | None, Option(help="Prompt version; default merge/v1.", rich_help_panel=STAGE_2)
-    ] = None,
-    prompts: Annotated[
-        Path | None, Option(help="Directory of your own prompts.", rich_help_panel=STAGE_2)
-    ] = None,
-    temperature: Annotated[
-        float | None, Option(help="Default: the prompt's own.", rich_help_panel=STAGE_2)
-    ] = None,
-    max_output_tokens: Annotated[
-        int | None, Option(help="Ceiling of one reply.", rich_help_panel=STAGE_2)
-    ] = None,
+    prompt: Annotated[str | None, Option(help="Prompt version; default merge/v1.")] = None,
+    prompts: Annotated[Path | None, Option(help="Directory of your own prompts.")] = None,
+    temperature: Annotated[float | None, Option(help="Default: the prompt's own.")] = None,
+    max_output_tokens: Annotated[int | None, Option(help="Ceiling of one reply.")] = None,
     max_attempts: Annotated[
         int | None,
-        Option(help="Replies judged per group, then originals stay.", rich_help_panel=STAGE_2),
+        Option(help="Replies judged per group, then originals stay."),
     ] = None,
 ) -> None:
     """Options that decide what a merge is."""
@@ -105,25 +76,17 @@ def merge_options(
 def transport_options(
     base_url: Annotated[
         str | None,
-        Option(help="Any OpenAI-compatible server, up to /v1.", rich_help_panel=TRANSPORT),
+        Option(help="Any OpenAI-compatible server, up to /v1."),
     ] = None,
-    api_key_env: Annotated[
-        str | None, Option(help="Variable that holds the key.", rich_help_panel=TRANSPORT)
-    ] = None,
-    rpm: Annotated[int | None, Option(help="Requests a minute.", rich_help_panel=TRANSPORT)] = None,
-    tpm: Annotated[int | None, Option(help="Tokens a minute.", rich_help_panel=TRANSPORT)] = None,
-    max_in_flight: Annotated[
-        int | None, Option(help="Requests at once; default 64.", rich_help_panel=TRANSPORT)
-    ] = None,
-    timeout: Annotated[
-        float | None, Option(help="Seconds for one whole call.", rich_help_panel=TRANSPORT)
-    ] = None,
-    max_tries: Annotated[
-        int | None, Option(help="Sends of one request on faults.", rich_help_panel=TRANSPORT)
-    ] = None,
+    api_key_env: Annotated[str | None, Option(help="Variable that holds the key.")] = None,
+    rpm: Annotated[int | None, Option(help="Requests a minute.")] = None,
+    tpm: Annotated[int | None, Option(help="Tokens a minute.")] = None,
+    max_in_flight: Annotated[int | None, Option(help="Requests at once; default 64.")] = None,
+    timeout: Annotated[float | None, Option(help="Seconds for one whole call.")] = None,
+    max_tries: Annotated[int | None, Option(help="Sends of one request on faults.")] = None,
     reuse: Annotated[
         Path | None,
-        Option(help="Another run whose paid replies count, or none.", rich_help_panel=TRANSPORT),
+        Option(help="Another run whose paid replies count, or none."),
     ] = None,
 ) -> None:
     """Options that change how fast and where, never what comes out."""

@@ -295,6 +295,50 @@ def test_groups_without_a_reply_are_kept_and_can_be_retried(tmp_path):
     assert orjson.loads(done.stdout)["failed_groups"] == 0
 
 
+def test_a_run_in_which_no_call_succeeds_is_not_done_and_can_go_on(tmp_path):
+    out = tmp_path / "run"
+    with simulated(SimulatorSettings(faults={"server": 1.0})) as server:
+        options = ("--model", "sim-merge", "--base-url", server.url, "--max-tries", "1")
+        assert_stopped(
+            call("run", EXAMPLES, "--limit", "60", "--out", out, *options), out, "No group"
+        )
+    with simulated() as server:
+        assert call("resume", out, "--base-url", server.url).returncode == 0
+
+
+def test_a_run_that_only_lacks_its_result_needs_no_server(tmp_path):
+    out = tmp_path / "run"
+    with simulated() as server:
+        call("run", EXAMPLES, "--out", out, "--model", "sim-merge", "--base-url", server.url)
+    before = hashes(out)
+    (out / "merged.jsonl").unlink()
+    done = call("resume", out)
+    assert done.returncode == 0, done.stderr
+    assert hashes(out) == before
+
+
+def test_a_prompt_that_fails_on_a_row_loses_no_paid_reply(tmp_path):
+    shipped = Path(__file__).resolve().parents[1] / "prompts" / "merge" / "v1"
+    mine = tmp_path / "prompts" / "merge" / "mine"
+    mine.mkdir(parents=True)
+    for path in shipped.iterdir():
+        (mine / path.name).write_bytes(path.read_bytes())
+    with (mine / "user.j2").open("a") as file:
+        file.write("{{ rows[0].instruction.split('.')[1] }}")
+    rows = [row(number) for number in range(40)] + [
+        {"instruction": f"Say {number} aloud", "output": f"{number}!"} for number in range(20)
+    ]
+    dataset, out = write_rows(tmp_path / "rows.jsonl", *rows), tmp_path / "run"
+    with simulated() as server:
+        options = ("--model", "sim-merge", "--base-url", server.url, "--max-in-flight", "1")
+        prompt = ("--prompts", tmp_path / "prompts", "--prompt", "merge/mine")
+        done = call("run", dataset, "--out", out, *options, *prompt, "--threshold", "0.1")
+        paid = server.stats.answered
+    assert "Traceback" not in done.stderr
+    assert paid > 0
+    assert_stopped(done, out, "user.j2")
+
+
 def test_a_plan_sends_nothing_and_tells_the_cost():
     planned = call(
         *("plan", EXAMPLES, "--model", "gpt-4o-mini", "--json"), OPENAI_API_KEY="sk-unused"

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,10 @@ async def test_a_result_with_failed_groups_goes_away_until_their_retries_have_en
     dataset, tmp_path, undisturbed
 ):
     run = tmp_path / "run"
-    async with Simulator(SimulatorSettings(faults={"server": 1.0})) as server:
+    async with Simulator(replace(SERVER, faults={"server": 0.7})) as server:
         failed = await Job.begin(settings(dataset, server.url, max_tries=1), run).run()
-    assert failed.failed_groups == failed.groups > 15
-    assert failed.kept == failed.rows_out == N_ROWS
+    assert failed.groups > failed.failed_groups > 5
+    assert failed.kept + failed.merged == N_ROWS
 
     async with Simulator(SERVER) as server:
         job = Job.reopen(run, {"base_url": server.url, "max_tries": 8})

@@ -55,7 +55,7 @@ class Caller:
         self._journal = journal
         self._timeout_s = timeout_s
         self._max_tries = max_tries
-        self._breaker = Breaker()
+        self._breaker = Breaker(limiter.max_in_flight)
         self._jitter = random.Random()
 
     async def call(

@@ -22,8 +22,8 @@ class Rule:
     `retry`: the same request may succeed later. `counts`: a retry uses up one of the request's
     tries. `verdict`: the server judged this very payload, so the group's originals stay, and the
     next run would hear the same. `stop_after`: consecutive faults without any success that stop
-    the run, once also `patience_s` seconds have passed since the last success; before the first
-    success `first_patience_s` counts instead.
+    the run, once there were nothing but faults for `patience_s` seconds; before the first success
+    `first_patience_s` counts instead.
     """
 
     retry: bool = True
@@ -43,13 +43,25 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
             first_patience_s=180.0,
             advice="lower --rpm, --tpm or --max-in-flight",
         ),
-        FaultKind.QUOTA: Rule(retry=False, stop_after=1, advice="top up the account"),
+        FaultKind.QUOTA: Rule(
+            retry=False,
+            stop_after=1,
+            patience_s=0.0,
+            first_patience_s=0.0,
+            advice="top up the account",
+        ),
         FaultKind.AUTH: Rule(
-            retry=False, stop_after=1, advice="check the key and which model it may use"
+            retry=False,
+            stop_after=1,
+            patience_s=0.0,
+            first_patience_s=0.0,
+            advice="check the key and which model it may use",
         ),
         FaultKind.NOT_FOUND: Rule(
             retry=False,
             stop_after=1,
+            patience_s=0.0,
+            first_patience_s=0.0,
             advice="check --base-url, and whether the server offers that model",
         ),
         FaultKind.BAD_REQUEST: Rule(
@@ -84,16 +96,16 @@ def backoff_s(fault: ProviderError, faults: int, jitter: float) -> float:
 class Breaker:
     """Stops a run whose calls cannot succeed, instead of letting every group fail."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, in_flight: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._in_flight = in_flight
         self._ever_succeeded = False
-        self._succeeded_at = clock()
+        self._failing_since = 0.0
         self._consecutive = 0
 
     def success(self) -> None:
         """A call came through."""
         self._ever_succeeded = True
-        self._succeeded_at = self._clock()
         self._consecutive = 0
 
     def fault(self, fault: ProviderError) -> None:
@@ -101,12 +113,13 @@ class Breaker:
         rule = RULES[fault.kind]
         if not rule.stop_after:
             return
+        if self._consecutive == 0:
+            self._failing_since = self._clock()
         self._consecutive += 1
         patience_s = rule.patience_s if self._ever_succeeded else rule.first_patience_s
-        waited_s = self._clock() - self._succeeded_at
-        if self._consecutive >= rule.stop_after and (
-            rule.stop_after == 1 or waited_s >= patience_s
-        ):
+        # A few broken connections say nothing while the other calls are still out.
+        enough = max(rule.stop_after, self._in_flight) if patience_s else rule.stop_after
+        if self._consecutive >= enough and self._clock() - self._failing_since >= patience_s:
             raise stop_for(fault)
 
 

@@ -15,6 +15,7 @@ from mergeit_async.filtering.topic_plan import ALGORITHM_VERSION as FILTERING_VE
 from mergeit_async.ids import digest
 from mergeit_async.merging.compose import COMPOSE_VERSION
 from mergeit_async.merging.gate import GATE_VERSION
+from mergeit_async.merging.messages import REQUEST_VERSION
 from mergeit_async.templates.version import PromptVersion, load_prompt
 
 # A run is only resumed by code of the same versions: others would give other bytes.
@@ -22,6 +23,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
     {
         "data": DATA_VERSION,
         "filtering": FILTERING_VERSION,
+        "request": REQUEST_VERSION,
         "gate": GATE_VERSION,
         "compose": COMPOSE_VERSION,
     }

@@ -76,7 +76,7 @@ class Journal:
         self._wake = anyio.Event()
         # One thread: commits stay in the order in which they were gathered.
         self._thread = CapacityLimiter(1)
-        self._error: sqlite3.Error | None = None
+        self._error: Exception | None = None
 
     def known_reply(self, request_key: str) -> ChatReply | None:
         """The reply that was paid for earlier, in this run or in the one that is reused."""
@@ -131,7 +131,7 @@ class Journal:
             batch, self._pending = self._pending, _Batch()
             try:
                 await anyio.to_thread.run_sync(self._apply, batch.statements, limiter=self._thread)
-            except sqlite3.Error as error:
+            except Exception as error:  # whatever it is, those who wait must hear of it
                 self._error = error
             finally:
                 batch.committed.set()

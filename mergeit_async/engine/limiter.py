@@ -82,9 +82,12 @@ class Limiter:
             yield
 
     def settle(self, reserved: int, used: int | None) -> None:
-        """Correct the tokens reserved for a call by those the server reported."""
+        """Correct the tokens reserved for a call by those the server reported.
+
+        No report counts for more than twice the reservation: a wrong one must not stop the run.
+        """
         if self._tokens is not None and used is not None:
-            self._tokens.give_back(reserved - used)
+            self._tokens.give_back(reserved - min(used, 2 * reserved))
 
 
 def even_rate(per_minute: int) -> AsyncLimiter:

@@ -25,8 +25,8 @@ from mergeit_async.records import (
 from mergeit_async.templates.version import PromptVersion
 
 ACCEPTED = "accepted"
-# The paper's, for prompts that name none.
-DEFAULT_TEMPERATURE = 0.25
+# For prompts that name none; the temperature is the paper's.
+DEFAULT_PARAMETERS: dict[str, float | int] = {"temperature": 0.25, "max_output_tokens": 4096}
 
 
 class Merger(Protocol):
@@ -139,7 +139,9 @@ def request_builder(
     settings: Settings, prompt: PromptVersion
 ) -> Callable[[Group, int], ChatRequest]:
     """What turns a group and a sample number into the request to send."""
-    own = float(prompt.parameters.get("temperature", DEFAULT_TEMPERATURE))
+    defaults = DEFAULT_PARAMETERS | dict(prompt.parameters)
+    temperature = settings.temperature
+    limit = settings.max_output_tokens
 
     def build(group: Group, sample: int) -> ChatRequest:
         return build_request(
@@ -147,8 +149,8 @@ def request_builder(
             group,
             endpoint=settings.endpoint,
             model=settings.model,
-            temperature=own if settings.temperature is None else settings.temperature,
-            max_output_tokens=settings.max_output_tokens,
+            temperature=float(defaults["temperature"] if temperature is None else temperature),
+            max_output_tokens=int(defaults["max_output_tokens"] if limit is None else limit),
             sample=sample,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ class RunDir:
             state = "a finished" if self.merged.exists() else "an unfinished"
             raise UsageError(
                 f"{self.path} holds {state} run; go on with `python -m mergeit_async resume "
-                f"{self.path}`, or choose another --out."
+                f"{shlex.quote(str(self.path))}`, or choose another --out."
             )
         if self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir()):
             raise UsageError(f"{self.path} is not empty and holds no run; choose another --out.")

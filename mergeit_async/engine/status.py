@@ -66,3 +66,5 @@ def state_of(run: RunDir) -> str:
             return "finished" if run.merged.exists() else "stopped"
     except Timeout:
         return "running"
+    except OSError:  # no right to lock it, so none to work on it either
+        return "finished" if run.merged.exists() else "stopped"

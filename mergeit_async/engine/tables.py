@@ -64,6 +64,11 @@ FINISHED = "SELECT position FROM outcomes"
 NEXT_CALL = "SELECT coalesce(max(id), 0) + 1 FROM calls"
 OUTCOMES = "SELECT * FROM outcomes ORDER BY position"
 HAS_REPLIES = "SELECT EXISTS (SELECT 1 FROM replies)"
+HAS_ENTRIES = "SELECT EXISTS (SELECT 1 FROM calls) OR EXISTS (SELECT 1 FROM outcomes)"
+ONLY_FAILURES = (
+    "SELECT reason || ': ' || detail FROM outcomes WHERE NOT EXISTS"
+    " (SELECT 1 FROM outcomes WHERE status <> 'failed') ORDER BY position DESC LIMIT 1"
+)
 FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
 
 Values = tuple[Any, ...]
@@ -118,6 +123,17 @@ def forget_failures(connection: sqlite3.Connection) -> int:
     """Drop the outcomes of failed groups so that they run again; returns how many."""
     with connection:
         return connection.execute(FORGET_FAILURES).rowcount
+
+
+def has_entries(connection: sqlite3.Connection) -> bool:
+    """Whether any call was begun or any group has ended."""
+    return bool(connection.execute(HAS_ENTRIES).fetchone()[0])
+
+
+def has_only_failures(connection: sqlite3.Connection) -> str | None:
+    """The last reason of a run in which every group failed; None for any other run."""
+    found: tuple[str] | None = connection.execute(ONLY_FAILURES).fetchone()
+    return found[0] if found else None
 
 
 def reply_values(request_key: str, reply: ChatReply) -> Values:

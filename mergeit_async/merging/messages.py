@@ -15,6 +15,10 @@ TOKENS_PER_MESSAGE = 4
 EXTRA_TOKENS = 512
 
 
+# Changes with whatever changes the requests of a group: their words, limits or keys.
+REQUEST_VERSION = "request/1"
+
+
 class Prompt(Protocol):
     """A prompt version: the turns that never change, and the user turn for some rows."""
 

@@ -9,6 +9,8 @@ import orjson
 from mergeit_async.errors import FaultKind, ProviderError
 from mergeit_async.records import ChatReply, ChatRequest
 
+# More than any reply can have used; what is beyond is no count.
+_MOST_TOKENS = 10**9
 # Replies that may lack a text: the model was cut off before it wrote any.
 _TEXTLESS_REASONS = frozenset({"length", "content_filter"})
 
@@ -63,4 +65,4 @@ def _read_usage(usage: Any) -> tuple[int | None, int | None]:
 
 def _read_count(usage: dict[str, Any], name: str) -> int | None:
     count = usage.get(name)
-    return count if type(count) is int and count >= 0 else None
+    return count if type(count) is int and 0 <= count <= _MOST_TOKENS else None

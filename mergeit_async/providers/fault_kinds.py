@@ -54,6 +54,9 @@ def classify_status(status: int, body: bytes) -> FaultKind:
         return FaultKind.SERVER
     if status == 429 and _read_codes(body) & _QUOTA_CODES:
         return FaultKind.QUOTA
+    # OpenAI's answer to a request above the whole limit of a minute: it never fits.
+    if status == 429 and b"request too large" in body.lower():
+        return FaultKind.CONTEXT_LENGTH
     if status in (400, 413, 422):
         return _classify_bad_request(body)
     return _KINDS_BY_STATUS.get(status, FaultKind.BAD_REQUEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 
 from mergeit_async.engine.estimate import Estimate, Range
@@ -33,8 +34,8 @@ def summary_text(summary: Summary, run: RunDir) -> str:
     text = align(rows) + "\n\n" + align((str(path), what) for path, what in files)
     if summary.failed_groups:
         text += (
-            f"\n\n{summary.failed_groups:,} groups never got a reply; their rows were kept. Try "
-            f"them again with\npython -m mergeit_async resume {run.path} --retry-failed"
+            f"\n\n{summary.failed_groups:,} groups got no usable answer (`status` says why); their "
+            f"rows were kept. Try them again with\n{resume_command(run)} --retry-failed"
         )
     return text
 
@@ -86,8 +87,13 @@ def status_text(status: RunStatus, run: RunDir) -> str:
     ]
     text = align(rows)
     if status.state == "stopped":
-        text += f"\n\nGo on with\npython -m mergeit_async resume {run.path}"
+        text += f"\n\nGo on with\n{resume_command(run)}"
     return text
+
+
+def resume_command(run: RunDir) -> str:
+    """The command line that goes on with a run."""
+    return f"python -m mergeit_async resume {shlex.quote(str(run.path))}"
 
 
 def counted(label: str, counts: Mapping[str, int]) -> list[tuple[str, str, str]]:

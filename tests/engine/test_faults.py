@@ -42,12 +42,12 @@ def test_waits_double_up_to_a_ceiling():
 @pytest.mark.parametrize("kind", [FaultKind.AUTH, FaultKind.QUOTA, FaultKind.NOT_FOUND])
 def test_a_refusal_of_all_work_stops_at_once(kind):
     with pytest.raises(StoppedError, match=str(kind)):
-        Breaker(Clock()).fault(fault(kind))
+        Breaker(clock=Clock()).fault(fault(kind))
 
 
 def test_an_unreachable_server_stops_the_run_within_seconds():
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = Breaker(clock=clock)
     breaker.fault(fault(FaultKind.CONNECTION))
     breaker.fault(fault(FaultKind.CONNECTION))
     clock.now = 3.0
@@ -55,9 +55,17 @@ def test_an_unreachable_server_stops_the_run_within_seconds():
         breaker.fault(fault(FaultKind.CONNECTION))
 
 
+def test_a_few_broken_connections_at_the_start_do_not_stop_a_run_with_many_calls_out():
+    clock = Clock()
+    breaker = Breaker(in_flight=64, clock=clock)
+    for second in range(0, 40, 10):
+        clock.now = second
+        breaker.fault(fault(FaultKind.CONNECTION))
+
+
 def test_a_run_that_makes_progress_rides_out_any_number_of_faults():
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = Breaker(clock=clock)
     for second in range(1000):
         clock.now = second
         for kind in (FaultKind.SERVER, FaultKind.CONNECTION, FaultKind.RATE_LIMIT):
@@ -67,7 +75,7 @@ def test_a_run_that_makes_progress_rides_out_any_number_of_faults():
 
 def test_rate_limits_without_any_success_stop_the_run_in_the_end():
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = Breaker(clock=clock)
     for _ in range(50):
         breaker.fault(fault(FaultKind.RATE_LIMIT))
     clock.now = 181.0
@@ -76,7 +84,7 @@ def test_rate_limits_without_any_success_stop_the_run_in_the_end():
 
 
 def test_the_same_refusal_of_the_first_twenty_payloads_stops_the_run():
-    breaker = Breaker(Clock())
+    breaker = Breaker(clock=Clock())
     for _ in range(19):
         breaker.fault(fault(FaultKind.BAD_REQUEST))
     with pytest.raises(StoppedError):
@@ -84,6 +92,6 @@ def test_the_same_refusal_of_the_first_twenty_payloads_stops_the_run():
 
 
 def test_a_verdict_on_one_payload_never_stops_the_run():
-    breaker = Breaker(Clock())
+    breaker = Breaker(clock=Clock())
     for _ in range(1000):
         breaker.fault(fault(FaultKind.CONTEXT_LENGTH))

@@ -152,3 +152,14 @@ def test_any_text_comes_back_as_it_was_written(text: str, excerpt: str):
 
     with TemporaryDirectory() as folder:
         assert anyio.run(act, Path(folder) / "journal.db") == (reply, [outcome])
+
+
+async def test_a_value_that_cannot_be_stored_stops_the_run_instead_of_hanging_it(tmp_path: Path):
+    too_large = ChatReply("text", "stop", 2**64, 1)
+    async with open_journal(tmp_path / "journal.db") as journal:
+        call = await journal.begin_call(0, request("k"))
+        with anyio.fail_after(5), pytest.raises(StoppedError):
+            await journal.settle_call(call, request("k"), too_large, "accepted", merged(0))
+        with anyio.fail_after(5), pytest.raises(StoppedError):
+            await journal.add_outcome(merged(1))
+        assert journal.finished == set()

@@ -79,3 +79,15 @@ def test_a_cancelled_wait_leaves_no_slot_taken(simulate):
         return limiter.in_flight
 
     assert simulate(act) == 0
+
+
+def test_a_lying_report_of_usage_does_not_stop_the_run(simulate):
+    async def act() -> float:
+        limiter = Limiter(max_in_flight=1, tpm=60_000)
+        async with limiter.slot(100):
+            pass
+        limiter.settle(100, 10**12)
+        async with limiter.slot(100):
+            return anyio.current_time()
+
+    assert simulate(act) < 1.0

@@ -153,3 +153,10 @@ def test_an_excerpt_never_holds_the_secret(before: str, after: str, secret: str)
 @pytest.mark.parametrize("spelling", ['a/b"c', 'a\\/b"c', 'a/b\\"c'])
 def test_a_secret_is_found_in_its_json_spellings(spelling: str) -> None:
     assert excerpt(f"key {spelling}!", 'a/b"c') == "key ***!"
+
+
+def test_a_request_above_the_whole_limit_of_a_minute_is_too_long_and_not_too_early():
+    body = (
+        b'{"error": {"message": "Request too large for m on tokens per min: Limit 3, Requested 4"}}'
+    )
+    assert classify_status(429, body) is FaultKind.CONTEXT_LENGTH

@@ -53,7 +53,7 @@ def test_a_summary_of_nothing_divides_by_nothing():
 
 def test_groups_without_a_reply_are_told_with_the_command_that_retries_them():
     text = summary_text(replace(SUMMARY, failed_groups=1234), RUN)
-    assert "1,234 groups never got a reply" in text
+    assert "1,234 groups got no usable answer" in text
     assert text.splitlines()[-1] == "python -m mergeit_async resume runs/one --retry-failed"
 
 
