@@ -161,7 +161,8 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # The published run: MERGEIT's script, gpt-4o at 0.25, three further tries.
+        # The published run's stage 1, temperature and tries. Its model is named as any other:
+        # --model gpt-4o. Topics start as ours do, see docs/decisions/0004.
         "paper": {
             "embedder": "minilm",
             "per_cluster": 75,

@@ -43,7 +43,8 @@ def read_status(run: RunDir) -> RunStatus:
     """The status of `run`; raises `UsageError` where there is none."""
     model = run.read_record().settings.model
     state, topics = state_of(run), run.plan.count_topics()
-    if not run.journal.exists():
+    # A file without content: the process ended while it made the journal.
+    if not run.journal.exists() or run.journal.stat().st_size == 0:
         return RunStatus(state, model, topics)
     with closing(connect_reader(run.journal)) as journal:
         prompt_tokens, completion_tokens = journal.execute(TOKENS).fetchone()

@@ -73,3 +73,11 @@ def test_a_run_is_running_while_it_is_locked_and_finished_once_it_has_a_result(r
         run.merged.touch()
         assert read_status(run).state == "running"
     assert read_status(run).state == "finished"
+
+
+def test_a_journal_that_was_only_just_made_has_nothing_to_tell(tmp_path):
+    run = RunDir(tmp_path / "run")
+    settings = build_settings({"dataset": tmp_path / "rows.jsonl"})
+    run.create(Record(settings, Identity(dataset="d", settings={}), Stamp(0, 0)))
+    run.journal.touch()
+    assert read_status(run).groups == {}
