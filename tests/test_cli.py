@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,8 +12,14 @@ import orjson
 import pytest
 
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import EXAMPLES, call, hashes, simulated
+from tests.running import EXAMPLES, call, command, hashes, simulated
 
+# Root passes over the rights of files unless it gives that up.
+WITHOUT_RIGHTS = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    if os.geteuid() == 0
+    else ()
+)
 OFFLINE = ("--per-cluster", "all")
 
 
@@ -59,11 +67,26 @@ def test_a_directory_as_dataset_is_refused(tmp_path):
     assert "is a directory" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_files_without_rights_are_named(tmp_path):
+@pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may do everything"
+)
+@pytest.mark.parametrize("what", ["dataset", "place", "run"])
+def test_missing_rights_are_one_sentence(tmp_path, what):
     dataset = write_rows(tmp_path / "rows.jsonl", row(1))
-    dataset.chmod(0)
-    assert call("run", dataset, "--out", tmp_path / "run").returncode == 2
+    out = tmp_path / "locked" / "run"
+    out.parent.mkdir()
+    if what == "run":
+        assert call("run", dataset, "--out", out).returncode == 0
+    barred = {"dataset": dataset, "place": out.parent, "run": out / "lock"}[what]
+    barred.chmod(0)
+    task = ("resume", out) if what == "run" else ("run", dataset, "--out", out)
+    done = subprocess.run(
+        [*WITHOUT_RIGHTS, *command(*task)], capture_output=True, text=True, check=False, timeout=60
+    )
+    barred.chmod(0o700)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert str(barred if what == "dataset" else out) in done.stderr.replace("\n", "")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,14 @@ class RunDir:
 
     def refuse_if_taken(self) -> None:
         """Raise `UsageError` unless the directory is absent or empty."""
+        try:
+            self._refuse_content()
+        except OSError as error:
+            raise UsageError(
+                f"Cannot look into {self.path}: {error.strerror}; choose another --out."
+            ) from None
+
+    def _refuse_content(self) -> None:
         if self.record.exists():
             state = "a finished" if self.merged.exists() else "an unfinished"
             raise UsageError(
@@ -159,15 +167,23 @@ class RunDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep all other processes off this run; the lock ends with the process at the latest."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=1)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             # A `status` looking at the lock holds it for a moment; a second is no such moment.
-            with FileLock(self.path / LOCK, timeout=1):
-                yield
+            lock.acquire()
         except Timeout:
             raise UsageError(
                 f"Another process is working on {self.path}; wait for it or stop it first."
             ) from None
+        except OSError as error:
+            raise UsageError(
+                f"Cannot work in {self.path}: {error.strerror}; give yourself the right to write."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def dataset_now(run: RunDir, begun: Record, path: Path) -> str:
