@@ -67,7 +67,7 @@ def test_parquet_is_read(tmp_path: Path) -> None:
         ("an indented array.jsonl", json.dumps(RECORDS, indent=2).encode()),
         ("lines.json", LINES),
         ("unpacked on the way.jsonl.gz", LINES),
-        ("packed.jsonl", gzip.compress(LINES)),
+        ("packed.jsonl", gzip.compress(LINES, mtime=0)),
         ("lines without suffix", b"\n\n  " + LINES),
         ("array.of.unknown", b"\xef\xbb\xbf\r\n" + ARRAY),
     ],
