@@ -12,37 +12,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import aiohttp
-import numpy as np
 import orjson
+from server import Server, serving
+from workload import Workload, opened_workload
 
-from mergeit_async.config import build_settings
-from mergeit_async.data.dataset import read_rows
-from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
 from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.lane import Ceilings, Lane
 from mergeit_async.engine.limiter import Limiter
-from mergeit_async.engine.mergers import ChatMerger, request_builder
+from mergeit_async.engine.mergers import ChatMerger
 from mergeit_async.engine.pipeline import Pipeline
-from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
-from mergeit_async.ids import group_id
-from mergeit_async.providers.completion import write_request
 from mergeit_async.providers.http import HttpChat
-from mergeit_async.records import Group, Outcome, Row, Status
-from mergeit_async.templates.version import load_prompt
-
-TOPIC_GROUPS = 200
-NO_ROWS = np.zeros(0, np.int64)
+from mergeit_async.records import Outcome, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,66 +43,6 @@ class Run:
     seconds: float
     client_cpu_s: float
     server_cpu_s: float
-
-
-class Workload:
-    """Pairs of rows as groups, and the requests that merge them."""
-
-    def __init__(self, store: RowStore, n_groups: int) -> None:
-        self._store = store
-        self._pairs = np.random.default_rng(0).integers(0, len(store), (n_groups, 2)).tolist()
-        settings = build_settings({"dataset": Path("-"), "model": "sim-merge"})
-        self.build = request_builder(settings, load_prompt("merge/v1"))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def topics(self) -> Iterator[PlannedTopic]:
-        for first in range(0, len(self), TOPIC_GROUPS):
-            groups = tuple(
-                PlannedGroup(first + offset, 0, tuple(pair), 1.0)
-                for offset, pair in enumerate(self._pairs[first : first + TOPIC_GROUPS])
-            )
-            yield PlannedTopic(0, first, NO_ROWS, NO_ROWS, groups)
-
-    def load(self, planned: PlannedGroup) -> Group:
-        rows = tuple(self._store[row] for row in planned.rows)
-        return Group(planned.position, 0, group_id(row.id for row in rows), rows, 1.0)
-
-    def bodies(self) -> Iterator[bytes]:
-        for topic in self.topics():
-            for planned in topic.groups:
-                yield write_request(self.build(self.load(planned), 0), "max_tokens")
-
-
-class Server:
-    """The simulator in a process of its own."""
-
-    def __init__(self, latency_s: float) -> None:
-        command = ["-m", "mergeit_async", "simulator", "--latency", str(latency_s)]
-        self._process = subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        self.url = next(word for word in line.split() if word.startswith("http"))
-
-    def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-
-@contextmanager
-def serving(latency_s: float) -> Iterator[Server]:
-    server = Server(latency_s)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @asynccontextmanager
@@ -152,8 +83,8 @@ async def run_engine(workload: Workload, server: Server, in_flight: int, folder:
         open_journal(folder / "journal.db") as journal,
         HttpChat(server.url, None, in_flight) as provider,
     ):
-        limiter = Limiter(in_flight)
-        caller = Caller(provider, limiter, journal, timeout_s=60, max_tries=3)
+        lane = Lane(provider, Ceilings(in_flight), asyncio.get_running_loop().time())
+        caller = Caller(Limiter([lane]), journal, Budget(), timeout_s=60, max_tries=3)
         merger = ChatMerger(workload.build, caller, journal, max_attempts=1)
         pipeline = Pipeline(
             merger, workload.load, journal.finished, workers=2 * in_flight, observe=count
@@ -172,10 +103,6 @@ def measure(server: Server, run: object) -> Run:
     return Run(time.perf_counter() - began, time.process_time() - cpu, server.cpu_s() - server_cpu)
 
 
-def usable(dataset: Path) -> Iterator[Row]:
-    return (row for row in read_rows(dataset) if isinstance(row, Row))
-
-
 def compare(
     workload: Workload, latency_s: float, in_flight: int, repeats: int
 ) -> dict[str, object]:
@@ -183,7 +110,7 @@ def compare(
     bare, engine = [], []
     # The bare loop gets its bodies ready made; the engine renders each on its way.
     bodies = list(workload.bodies())
-    with serving(latency_s) as server:
+    with serving("--latency", str(latency_s)) as server:
         for _ in range(repeats):
             bare.append(measure(server, run_bare(bodies, server, in_flight)))
             with TemporaryDirectory() as folder:
@@ -218,19 +145,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
     parser.add_argument("--groups", type=int, default=20_000)
+    parser.add_argument("--latency", type=float, nargs="+", default=[0.2, 0.05, 0.0])
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.arrow"
-        write_rows(path, usable(options.data / "alpaca_17k.jsonl"))
-        with RowStore.open(path) as store:
-            workload = Workload(store, options.groups)
-            results = [
-                compare(workload, latency_s, options.in_flight, options.repeats)
-                for latency_s in (0.2, 0.05, 0.0)
-            ]
+    with opened_workload(options.data, options.groups) as workload:
+        results = [
+            compare(workload, latency_s, options.in_flight, options.repeats)
+            for latency_s in options.latency
+        ]
     for result in results:
         print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
     if options.json:

@@ -26,6 +26,7 @@ from mergeit_async.engine.preview import preview
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import read_status
+from mergeit_async.engine.tuning import request_tuning
 from mergeit_async.errors import MergeItError, StoppedError, UsageError
 from mergeit_async.job import Job
 from mergeit_async.options import (
@@ -35,6 +36,7 @@ from mergeit_async.options import (
     setting_values,
     settings_from,
     transport_options,
+    tuning_options,
     with_options,
 )
 from mergeit_async.simulator.server import serve
@@ -107,6 +109,13 @@ def plan(dataset: DatasetArgument, as_json: JsonOption = False, **options: Any) 
     with TemporaryDirectory(prefix="mergeit-plan-") as folder:
         planned = preview(settings, Path(folder) / "run", Progress())
     show(asdict(planned) if as_json else preview_text(planned))
+
+
+@app.command()
+@with_options(tuning_options)
+def tune(run_dir: RunArgument, **options: Any) -> None:
+    """Change the limits of a running job; it goes on with them within a second."""
+    show(request_tuning(RunDir(run_dir), setting_values(options)))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mergeit_async.errors import UsageError
+from mergeit_async.servers import Server, parse_server
 
 OFFLINE_PREFIX = "offline/"
 COMPOSE_MODEL = "offline/compose"
@@ -24,6 +25,8 @@ WORDLLAMA_THRESHOLD = 0.60
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 Rate = Annotated[int, Field(ge=1)]
+Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -38,8 +41,13 @@ class Settings(BaseModel):
     judged per group before its originals stay; `temperature` and
     `max_output_tokens`, the ceiling of one reply, are the prompt's own where they are None.
 
-    Transport: `rpm` and `tpm` are requests and tokens a minute (None: not limited), `timeout_s`
-    the seconds a whole call may take, `max_tries` how often one request is sent on faults.
+    Transport: `base_url` names one server or several (see `servers.parse_server`), `rpm` and
+    `tpm` are requests and tokens a minute for each (None: not limited), `timeout_s` the most
+    seconds a whole call may take, `max_tries` how often one request is sent on faults. `hedge`
+    sends calls that take unusually long a second time.
+
+    Money: `max_cost` is a hard cap in US dollars, `price_in` and `price_out` are US dollars per
+    million tokens instead of the list price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,14 +74,21 @@ class Settings(BaseModel):
     max_output_tokens: AtLeastOne | None = None
     max_attempts: AtLeastOne = 3
 
-    base_url: str = OPENAI_BASE_URL
+    base_url: tuple[str, ...] = (OPENAI_BASE_URL,)
     api_key_env: str = DEFAULT_KEY_ENV
     rpm: Rate | None = None
     tpm: Rate | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
     timeout_s: Annotated[float, Field(gt=0)] = 80.0
     max_tries: AtLeastOne = 8
+    hedge: bool = False
+    allow_plain_http: bool = False
+    allow_network_fs: bool = False
     reuse: Path | None = None
+
+    max_cost: Dollars | None = None
+    price_in: Price | None = None
+    price_out: Price | None = None
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -82,6 +97,21 @@ class Settings(BaseModel):
                 f"there is no offline model {self.model!r}; use {COMPOSE_MODEL}, or the name of a "
                 "model your server offers"
             )
+        return self
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _make_list(cls, base_url: Any) -> Any:
+        return (base_url,) if isinstance(base_url, str) else base_url
+
+    @model_validator(mode="after")
+    def _check_servers(self) -> Self:
+        if not self.base_url:
+            raise ValueError("--base-url names no server")
+        if len({server.url for server in self.servers}) < len(self.base_url):
+            raise ValueError("--base-url names a server twice; name each once")
+        if (self.price_in is None) != (self.price_out is None):
+            raise ValueError("--price-in and --price-out go together; give both")
         return self
 
     @field_validator("dataset", "prompts", "reuse")
@@ -97,6 +127,20 @@ class Settings(BaseModel):
         if kind == "minilm" and folder:
             return f"{kind}{colon}{absolute(Path(folder))}"
         return absolute(Path(embedder)) if embedder.endswith(".npy") else embedder
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers, each with its own limits or those of the run."""
+        return tuple(
+            Server(
+                url=server.url,
+                api_key_env=server.api_key_env or self.api_key_env,
+                rpm=server.rpm or self.rpm,
+                tpm=server.tpm or self.tpm,
+                max_in_flight=server.max_in_flight or self.max_in_flight,
+            )
+            for server in map(parse_server, self.base_url)
+        )
 
     @property
     def is_offline(self) -> bool:
@@ -155,7 +199,13 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
         "max_in_flight": False,
         "timeout_s": False,
         "max_tries": False,
+        "hedge": False,
+        "allow_plain_http": False,
+        "allow_network_fs": False,
         "reuse": False,
+        "max_cost": False,
+        "price_in": False,
+        "price_out": False,
     }
 )
 
@@ -217,6 +267,17 @@ def checked(values: Mapping[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         raise UsageError(describe(error)) from None
+
+
+def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with `changes`; raises `UsageError` for one that would alter the result."""
+    for name in changes:
+        if IDENTITY.get(name, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} changes the result and cannot be given to resume; "
+                "begin a new run with another --out and --reuse."
+            )
+    return checked(settings.model_dump() | dict(changes))
 
 
 def is_unset(name: str, value: Any) -> bool:

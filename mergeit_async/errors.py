@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from mergeit_async.records import RateLimits
+
 
 class MergeItError(Exception):
     """Base of all errors raised on purpose; its text is one sentence for the user."""
@@ -47,6 +49,7 @@ class FaultKind(StrEnum):
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
     CONTEXT_LENGTH = "context_length"
+    TOO_LARGE = "too_large"
     CONTENT_FILTER = "content_filter"
     SERVER = "server"
     TIMEOUT = "timeout"
@@ -58,7 +61,9 @@ class ProviderError(MergeItError):
     """One call to a provider failed.
 
     `retry_after_s` is what the server asked for, in seconds, or None when it did not say.
-    `excerpt` is the beginning of the server's answer, for messages and the journal.
+    `excerpt` is the beginning of the server's answer, for messages and the journal. `limits` is
+    what the answer's headers said about the server's limits. `was_sent` tells whether any of
+    the request can have reached the server.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class ProviderError(MergeItError):
         *,
         status: int | None = None,
         retry_after_s: float | None = None,
+        limits: RateLimits | None = None,
+        was_sent: bool = True,
     ) -> None:
         where = f" (HTTP {status})" if status else ""
         super().__init__(f"{kind}{where}: {excerpt}")
@@ -75,3 +82,5 @@ class ProviderError(MergeItError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.excerpt = excerpt
+        self.limits = limits
+        self.was_sent = was_sent

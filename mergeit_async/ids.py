@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -57,7 +56,6 @@ def request_key(
     return digest(["request", endpoint, model, preamble, turn.content, parameters, sample])
 
 
-@lru_cache(maxsize=64)
 def preamble_id(messages: tuple[Message, ...]) -> str:
-    """The identity of the turns that all calls of a prompt begin with; hashed once."""
+    """The identity of the turns that all calls of a prompt begin with."""
     return digest([[message.role, message.content] for message in messages])

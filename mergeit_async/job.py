@@ -7,7 +7,7 @@ summary = await job.run()
 from __future__ import annotations
 
 import math
-import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
@@ -18,33 +18,35 @@ import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from mergeit_async.config import DEFAULT_KEY_ENV, IDENTITY, OPENAI_BASE_URL, Settings, checked
+from mergeit_async.config import Settings, change
 from mergeit_async.data.dataset import dataset_digest
-from mergeit_async.engine.caller import Caller
 from mergeit_async.engine.export import Exporter, Origin, Summary
-from mergeit_async.engine.faults import stop_for
+from mergeit_async.engine.file_system import refuse_network
 from mergeit_async.engine.identity import find_prompt, identify
 from mergeit_async.engine.journal import Journal, open_journal
-from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.lanes import prepare_servers
 from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, Merger, request_builder
 from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.session import Session, open_session
 from mergeit_async.engine.tables import (
     connect_reader,
     connect_writer,
     forget_failures,
     has_entries,
     has_only_failures,
+    unreadable,
 )
-from mergeit_async.errors import MergeItError, ProviderError, StoppedError, UsageError
-from mergeit_async.providers.address import parse_api_key, parse_base_url
-from mergeit_async.providers.http import HttpChat
+from mergeit_async.engine.tuning import watch_tuning
+from mergeit_async.errors import MergeItError, StoppedError, UsageError
 from mergeit_async.records import Outcome
 from mergeit_async.templates.version import PromptVersion
 
 COMPOSE_WORKERS = 32
+# Groups under way for each place in flight: while some wait for the disk, others send.
+WORKERS_PER_PLACE = 2
 
 
 class Job:
@@ -72,13 +74,16 @@ class Job:
         """A new run of `settings` in the directory `out`, which must be absent or empty."""
         run = RunDir(out)
         run.refuse_if_taken()
+        if not settings.allow_network_fs:
+            refuse_network(out)
         # Frozen: a later default must not change what this run is.
         settings = settings.model_copy(update={"threshold": settings.similarity_threshold})
         prompt = find_prompt(settings)
-        if prompt is not None:
-            find_api_key(settings)
+        prices = prepare_servers(settings, prompt)
         dataset = dataset_digest(settings.dataset)
-        record = Record(settings, identify(settings, dataset, prompt), Stamp.of(settings.dataset))
+        record = Record(
+            settings, identify(settings, dataset, prompt), Stamp.of(settings.dataset), prices
+        )
         job = cls(run, record, prompt, is_new=True)
         run.create(record)
         return job
@@ -93,6 +98,8 @@ class Job:
         run = RunDir(path)
         begun = run.read_record()
         settings = change(begun.settings, changes or {})
+        if not settings.allow_network_fs:
+            refuse_network(path)
         prompt = find_prompt(settings)
         # Stored vectors are not read again from where they came from.
         vectors = begun.identity.vectors if run.plan.vectors.exists() else None
@@ -104,7 +111,9 @@ class Job:
                 f"begin a new run with another --out and --reuse {path}."
             )
         stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
-        return cls(run, replace(begun, settings=settings, stamp=stamp), prompt, is_new=False)
+        prices = prepare_servers(settings, prompt, begun.prices)
+        record = replace(begun, settings=settings, stamp=stamp, prices=prices)
+        return cls(run, record, prompt, is_new=False)
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished and committed, then `run` raises."""
@@ -129,6 +138,8 @@ class Job:
             readable_errors(self.run_dir),
         ):
             self.run_dir.clear_leftovers()
+            # What an earlier session was asked for is part of the record since then.
+            self.run_dir.tuning.unlink(missing_ok=True)
             self.run_dir.write_record(self._record)
             if retry_failed:
                 self._forget_failures()
@@ -191,31 +202,35 @@ class Job:
             if self.is_draining:
                 self._pipeline.drain()
             await self._pipeline.run(self._planner.topics())
-            if self._pipeline.is_drained:
-                raise StoppedError("Stopped on request; what was in flight is saved.")
 
     async def _choose_merger(self, journal: Journal, stack: AsyncExitStack) -> tuple[Merger, int]:
         settings = self.settings
         if self._prompt is None:
             return ComposeMerger(journal), COMPOSE_WORKERS
-        provider = await stack.enter_async_context(
-            HttpChat(settings.base_url, find_api_key(settings), settings.max_in_flight)
+        session = await stack.enter_async_context(
+            open_session(settings, self._record.prices, journal, self._stop)
         )
-        try:
-            await provider.check()
-        except ProviderError as fault:
-            raise stop_for(fault) from fault
-        limiter = Limiter(settings.max_in_flight, settings.rpm, settings.tpm)
-        caller = Caller(
-            provider,
-            limiter,
-            journal,
-            timeout_s=settings.timeout_s,
-            max_tries=settings.max_tries,
-        )
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
+        self.progress.session = session
         build = request_builder(settings, self._prompt)
-        # Twice as many groups as places in flight: while some wait for the disk, others send.
-        return ChatMerger(build, caller, journal, settings.max_attempts), settings.max_in_flight * 2
+        merger = ChatMerger(build, session.caller, journal, settings.max_attempts)
+        return merger, WORKERS_PER_PLACE * session.limiter.places
+
+    def _stop(self, error: Exception) -> None:
+        if self._pipeline is not None:
+            self._pipeline.drain(error)
+
+    def _tune(self, session: Session) -> Callable[[dict[str, Any]], None]:
+        def apply(changes: dict[str, Any]) -> None:
+            session.tune(changes)
+            if self._pipeline is not None:
+                self._pipeline.widen(WORKERS_PER_PLACE * session.limiter.places)
+            self._record = replace(self._record, settings=change(self.settings, changes))
+            self.run_dir.write_record(self._record)
+
+        return apply
 
     @contextmanager
     def _discarded_if_unusable(self) -> Iterator[None]:
@@ -263,35 +278,13 @@ class Job:
         return exporter.export(planner.topics(), count_lines(self.run_dir.rejected))
 
 
-def find_api_key(settings: Settings) -> str | None:
-    """The key from the environment; raises `UsageError` where one is needed and absent."""
-    variable = settings.api_key_env
-    key = parse_api_key(os.environ.get(variable), f"${variable}")
-    is_needed = parse_base_url(settings.base_url) == OPENAI_BASE_URL or variable != DEFAULT_KEY_ENV
-    if key is None and is_needed:
-        raise UsageError(
-            f"There is no key in ${variable}; set it, or name your own server with --base-url, or "
-            "use --model offline/compose, which needs none."
-        )
-    return key
-
-
-def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """`settings` with `changes`; raises `UsageError` for one that would alter the result."""
-    for name in changes:
-        if IDENTITY.get(name, False):
-            raise UsageError(
-                f"--{name.replace('_', '-')} changes the result and cannot be given to resume; "
-                "begin a new run with another --out and --reuse."
-            )
-    return checked(settings.model_dump() | dict(changes))
-
-
 @contextmanager
 def readable_errors(run: RunDir) -> Iterator[None]:
     """One error of ours instead of a group of them, or of the disk's; bugs pass as they are."""
     try:
         yield
+    except sqlite3.DatabaseError as error:
+        raise StoppedError(unreadable(run.journal, error)) from error
     except (ExceptionGroup, OSError) as error:
         causes = list(leaves(error))
         ours = [cause for cause in causes if isinstance(cause, MergeItError)]

@@ -75,21 +75,56 @@ def merge_options(
 
 def transport_options(
     base_url: Annotated[
-        str | None,
-        Option(help="Any OpenAI-compatible server, up to /v1."),
+        list[str] | None,
+        Option(
+            help="Any OpenAI-compatible server, up to /v1; again for several, each with limits of "
+            "its own if need be: URL,rpm=600,tpm=90000,in-flight=32,key-env=NAME."
+        ),
     ] = None,
     api_key_env: Annotated[str | None, Option(help="Variable that holds the key.")] = None,
-    rpm: Annotated[int | None, Option(help="Requests a minute.")] = None,
-    tpm: Annotated[int | None, Option(help="Tokens a minute.")] = None,
-    max_in_flight: Annotated[int | None, Option(help="Requests at once; default 64.")] = None,
-    timeout: Annotated[float | None, Option(help="Seconds for one whole call.")] = None,
+    rpm: Annotated[int | None, Option(help="Requests a minute, for each server.")] = None,
+    tpm: Annotated[int | None, Option(help="Tokens a minute, for each server.")] = None,
+    max_in_flight: Annotated[
+        int | None, Option(help="Requests at once, at most, for each server; default 64.")
+    ] = None,
+    timeout: Annotated[
+        float | None, Option(help="Seconds for one whole call, at most; default 80.")
+    ] = None,
     max_tries: Annotated[int | None, Option(help="Sends of one request on faults.")] = None,
+    hedge: Annotated[
+        bool | None, Option(help="Send calls that take unusually long a second time.")
+    ] = None,
+    max_cost: Annotated[float | None, Option(help="Hard cap in US dollars.")] = None,
+    price_in: Annotated[
+        float | None, Option(help="US dollars per million prompt tokens, not the list price.")
+    ] = None,
+    price_out: Annotated[
+        float | None, Option(help="US dollars per million completion tokens.")
+    ] = None,
+    allow_plain_http: Annotated[
+        bool | None, Option(help="Send the key over http:// to another host, unencrypted.")
+    ] = None,
+    allow_network_fs: Annotated[
+        bool | None, Option(help="Keep the run on a network file system all the same.")
+    ] = None,
     reuse: Annotated[
         Path | None,
         Option(help="Another run whose paid replies count, or none."),
     ] = None,
 ) -> None:
     """Options that change how fast and where, never what comes out."""
+
+
+def tuning_options(
+    rpm: Annotated[int | None, Option(help="Requests a minute, for each server.")] = None,
+    tpm: Annotated[int | None, Option(help="Tokens a minute, for each server.")] = None,
+    max_in_flight: Annotated[
+        int | None, Option(help="Requests at once, at most, for each server.")
+    ] = None,
+    max_cost: Annotated[float | None, Option(help="Hard cap in US dollars.")] = None,
+    timeout: Annotated[float | None, Option(help="Seconds for one whole call, at most.")] = None,
+) -> None:
+    """Options that a running job takes."""
 
 
 def with_options(
@@ -123,6 +158,8 @@ def settings_from(dataset: Path, options: Mapping[str, Any]) -> Settings:
 def setting_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, by the names of settings and in their types."""
     values = {setting_name(name): value for name, value in options.items() if value is not None}
+    if not values.get("base_url", True):  # typer's way of saying that it was not given
+        del values["base_url"]
     if "columns" in values:
         values["columns"] = parse_columns(values["columns"])
     if values.get("reuse") == Path("none"):

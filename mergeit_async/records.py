@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# What a chat format adds around one turn, at most: its role and its delimiters.
+MOST_TOKENS_AROUND = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -94,15 +97,49 @@ class ChatRequest:
     sample: int
     estimated_prompt_tokens: int
 
+    @property
+    def most_prompt_tokens(self) -> int:
+        """What the prompt cannot exceed: no token is shorter than a byte."""
+        return sum(
+            len(message.content.encode(errors="replace")) + MOST_TOKENS_AROUND
+            for message in self.messages
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One limit as a server's headers tell it: per minute, what is left, seconds until it is whole.
+
+    Each is None where the header is missing.
+    """
+
+    per_minute: float | None = None
+    remaining: float | None = None
+    reset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What a server says about its limits beside an answer, at the moment of admitting it."""
+
+    requests: Quota | None = None
+    tokens: Quota | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What the server answered. Token counts are as reported, or None where it reports none."""
+    """What the server answered. Token counts are as reported, or None where it reports none.
+
+    `cached_tokens` are those of `prompt_tokens` that the server had in its prompt cache. `limits`
+    is what the headers said; it is no part of the reply's content.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    limits: RateLimits | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

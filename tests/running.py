@@ -8,9 +8,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+import orjson
 
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
@@ -75,6 +79,31 @@ def start(*arguments: object, **env: str) -> subprocess.Popen[str]:
         text=True,
         env=environment(**env),
     )
+
+
+def write_dataset(path: Path, n_rows: int) -> Path:
+    """Rows with vectors beside them (same name, .npy), so that nothing needs to be embedded."""
+    rows = (
+        {"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(n_rows)
+    )
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    np.save(path.with_suffix(".npy"), np.random.default_rng(0).normal(size=(n_rows, 8)))
+    return path
+
+
+def asking(dataset: Path, *urls: str) -> tuple[object, ...]:
+    """Options that merge most rows of a dataset of `write_dataset` by the servers at `urls`."""
+    servers = [option for url in urls for option in ("--base-url", url)]
+    vectors = ("--embedder", dataset.with_suffix(".npy"), "--threshold", "-1")
+    return ("--model", "sim-merge", "--per-cluster", "all", *vectors, *servers)
+
+
+def wait_until(is_true: Callable[[], object], within_s: float = 20.0) -> None:
+    """Wait until something holds; fails where it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def hashes(run: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ def test_flags_beat_the_file_and_the_file_beats_environment_and_preset(tmp_path,
 
     settings = build_settings(DATASET | {"seed": 2}, config=config, preset="paper")
 
-    assert settings.base_url == "http://file/v1"
+    assert settings.base_url == ("http://file/v1",)
     assert settings.max_attempts == 7
     assert settings.seed == 2
     assert settings.pairing == "first_match"
@@ -29,7 +29,7 @@ def test_flags_beat_the_file_and_the_file_beats_environment_and_preset(tmp_path,
 
 def test_the_environment_is_used_where_nothing_else_is_said(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://environment/v1")
-    assert build_settings(DATASET).base_url == "http://environment/v1"
+    assert build_settings(DATASET).base_url == ("http://environment/v1",)
 
 
 @pytest.mark.parametrize(

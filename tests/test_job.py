@@ -259,7 +259,7 @@ async def test_settings_that_only_change_the_speed_are_taken_over_for_good(begun
     with pytest.raises(StoppedError):  # nothing listens at the address
         await job.run()
     kept = Job.reopen(begun).settings
-    assert (kept.max_in_flight, kept.rpm, kept.base_url) == (7, 70, NOWHERE)
+    assert (kept.max_in_flight, kept.rpm, kept.base_url) == (7, 70, (NOWHERE,))
 
 
 # Keys.

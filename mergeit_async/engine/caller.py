@@ -1,21 +1,29 @@
-"""The one owner of retries: takes a request to its reply, whatever happens on the way."""
+"""The one owner of retries: takes a request to its reply, whatever happens on the way.
+
+reserve money → intent durable → slot → exchange → slot free → judge → reply and outcome durable
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import anyio
 
-from mergeit_async.engine.faults import RULES, Breaker, backoff_s
-from mergeit_async.engine.journal import Journal
+from mergeit_async.engine.budget import Budget
+from mergeit_async.engine.faults import RULES, Breaker, backoff_s, cost_of
+from mergeit_async.engine.journal import CallEnd, Journal
+from mergeit_async.engine.lane import LOOK_AGAIN_S, Slot
 from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.waiting import Room
 from mergeit_async.errors import ProviderError
-from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
 
 NOT_SENT = "not_sent"
+# Nobody waits for the reply any more: the other copy of a hedged call came first.
+ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +42,50 @@ class GaveUp(Exception):
         self.fault = fault
 
 
-class Caller:
-    """Sends requests under the limiter, journals each call, retries faults.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call under way: its number in the journal, what is set aside for it, and its slot."""
 
-    Cancelling a task inside `call` drains it: what is not sent yet is given up at once, an
-    exchange under way is finished and committed first.
+    number: int
+    reserved: float
+    slot: Slot
+
+
+Answered = tuple[Call, ChatReply]
+
+
+class Caller:
+    """Sends requests under the limits and the budget, journals each call, retries faults.
+
+    After `stop`, nothing more is sent: whoever waits to send gets the error, an exchange under
+    way is finished and committed.
     """
 
     def __init__(
         self,
-        provider: ChatProvider,
         limiter: Limiter,
         journal: Journal,
+        budget: Budget,
         *,
         timeout_s: float,
         max_tries: int,
+        hedge: bool = False,
     ) -> None:
-        self._provider = provider
+        self.timeout_s = timeout_s
         self._limiter = limiter
         self._journal = journal
-        self._timeout_s = timeout_s
+        self._budget = budget
         self._max_tries = max_tries
-        self._breaker = Breaker(limiter.max_in_flight)
+        self._hedge = hedge
+        self._pauses = Room()
+        self._breaker = Breaker(limiter.places, clock=anyio.current_time)
         self._jitter = random.Random()
+
+    def stop(self, error: Exception) -> None:
+        """Send nothing more; `error` is raised in all who wait to send, and who will."""
+        self._limiter.stop(error)
+        self._budget.stop(error)
+        self._pauses.close(error)
 
     async def call(
         self, position: int, request: ChatRequest, judge: Callable[[ChatReply], Judgement]
@@ -68,7 +97,7 @@ class Caller:
         tries = faults = 0
         while True:
             try:
-                return await self._send(position, request, judge)
+                call, reply = await self._exchange(position, request)
             except ProviderError as fault:
                 rule = RULES[fault.kind]
                 tries += rule.counts
@@ -76,44 +105,113 @@ class Caller:
                 self._breaker.fault(fault)
                 if not rule.retry or tries >= self._max_tries:
                     raise GaveUp(fault) from fault
-                delay_s = backoff_s(fault, faults, self._jitter.random())
-            await anyio.sleep(delay_s)
+                await self._pauses.sleep(backoff_s(fault, faults, self._jitter.random()))
+            else:
+                return await self._settle(call, request, reply, judge(reply))
 
-    async def _send(
-        self, position: int, request: ChatRequest, judge: Callable[[ChatReply], Judgement]
+    async def _exchange(self, position: int, request: ChatRequest) -> Answered:
+        """One call from its intent to its reply, or to the fault that ended it."""
+        call = await self._begin(position, request)
+        if self._hedge:
+            return await self._race(position, request, call)
+        return await self._send(call, request)
+
+    async def _begin(self, position: int, request: ChatRequest) -> Call:
+        """A call whose intent is durable and which holds a slot."""
+        tokens = self._limiter.tokens_of(request)
+        self._limiter.check(tokens)
+        reserved = self._limiter.ceiling(request)
+        await self._budget.reserve(reserved)
+        number = self._journal.next_call()
+        try:
+            await self._journal.begin_call(number, position, request, reserved)
+            slot = await self._limiter.acquire(tokens)
+        except BaseException:
+            self._end(number, reserved, CallEnd(NOT_SENT))
+            raise
+        return Call(number, reserved, slot)
+
+    async def _send(self, call: Call, request: ChatRequest) -> Answered:
+        """The exchange with the server; the slot is free when it ends."""
+        slot, lane = call.slot, call.slot.lane
+        try:
+            reply = await lane.complete(request, self.timeout_s)
+        except ProviderError as fault:
+            self._limiter.faulted(slot, fault)
+            cost = cost_of(fault, call.reserved)
+            end = CallEnd(fault.kind, cost, fault.status, fault.excerpt, lane.name)
+            self._end(call.number, call.reserved, end)
+            raise
+        except asyncio.CancelledError:
+            end = CallEnd(ABANDONED, call.reserved, lane=lane.name)
+            self._end(call.number, call.reserved, end)
+            raise
+        else:
+            self._limiter.answered(slot, request, reply)
+            return call, reply
+        finally:
+            self._limiter.release(slot)
+
+    async def _settle(
+        self, call: Call, request: ChatRequest, reply: ChatReply, judgement: Judgement
     ) -> Judgement:
-        """One exchange: the intent is durable before the slot, the end after it."""
-        with anyio.CancelScope(shield=True) as exchange:
-            call = await self._journal.begin_call(position, request)
-            exchange.shield = False
-            try:
-                async with self._limiter.slot(tokens_of(request)):
-                    exchange.shield = True
-                    reply = await self._provider.complete(request, self._timeout_s)
-            except ProviderError as fault:
-                await self._journal.end_call(call, fault.kind, fault.status, fault.excerpt)
-                raise
-            except anyio.get_cancelled_exc_class():
-                # Shielded, an exchange cannot be cancelled: this one had no slot yet.
-                exchange.shield = True
-                await self._journal.end_call(call, NOT_SENT)
-                raise
-            self._breaker.success()
-            self._limiter.settle(tokens_of(request), tokens_reported(reply))
-            judgement = judge(reply)
-            await self._journal.settle_call(
-                call, request, reply, judgement.verdict, judgement.outcome
-            )
+        """Commit what came of a reply; only then it counts."""
+        self._breaker.success()
+        lane = call.slot.lane
+        cost = lane.cost(reply, call.reserved)
+        self._budget.settle(call.reserved, cost)
+        end = CallEnd(judgement.verdict, cost, 200, None, lane.name, call.slot.latency_s)
+        await self._journal.settle_call(call.number, request, reply, end, judgement.outcome)
         return judgement
 
+    async def _race(self, position: int, request: ChatRequest, call: Call) -> Answered:
+        """Send a second copy when the first takes unusually long; the first reply counts."""
 
-def tokens_of(request: ChatRequest) -> int:
-    """What a request may use: its prompt as estimated, and the longest reply allowed."""
-    return request.estimated_prompt_tokens + request.max_tokens
+        async def send_copy() -> Answered:
+            return await self._send(await self._begin(position, request), request)
+
+        first = asyncio.ensure_future(self._send(call, request))
+        copies, winner = [first], None
+        try:
+            await patience(first, call.slot)
+            if not first.done():
+                copies.append(asyncio.ensure_future(send_copy()))
+            winner = await first_success(copies)
+            return winner.result()
+        finally:
+            for copy in copies:
+                if copy is not winner:
+                    self._abandon(copy)
+
+    def _abandon(self, copy: asyncio.Future[Answered]) -> None:
+        """Nobody waits for this copy any more; what it costs counts all the same."""
+        if not copy.cancel() and copy.exception() is None:  # a reply in the same moment
+            call, reply = copy.result()
+            lane = call.slot.lane
+            end = CallEnd(ABANDONED, lane.cost(reply, call.reserved), 200, lane=lane.name)
+            self._end(call.number, call.reserved, end)
+
+    def _end(self, call: int, reserved: float, end: CallEnd) -> None:
+        self._budget.settle(reserved, end.cost)
+        self._journal.end_call(call, end)
 
 
-def tokens_reported(reply: ChatReply) -> int | None:
-    """What a reply did use, if the server reports it."""
-    if reply.prompt_tokens is None or reply.completion_tokens is None:
-        return None
-    return reply.prompt_tokens + reply.completion_tokens
+async def patience(call: asyncio.Future[Answered], slot: Slot) -> None:
+    """Wait until `call` is done or slow; what counts as slow is learned on the way."""
+    clock = asyncio.get_running_loop().time
+    while not call.done() and (slow_in_s := slot.slow_in_s(clock())) > 0:
+        await asyncio.wait({call}, timeout=min(slow_in_s, LOOK_AGAIN_S))
+
+
+async def first_success(
+    copies: Iterable[asyncio.Future[Answered]],
+) -> asyncio.Future[Answered]:
+    """The copy of a call that got a reply first; if none did, one of those that failed last."""
+    running = set(copies)
+    while True:
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for copy in done:
+            if copy.exception() is None:
+                return copy
+        if not running:
+            return copy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from mergeit_async.config import Settings
-from mergeit_async.records import ChatRequest, Group
+from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.errors import UsageError
+from mergeit_async.records import ChatRequest, Group, Row
 
 # What servers are seen to deliver for one stream, in tokens a second, and how long they take to
 # begin; the time range spans these. Measured rates replace them as soon as a run has begun.
@@ -34,7 +36,10 @@ class Estimate:
 
 
 def estimate_run(
-    groups: Iterable[Group], build: Callable[[Group, int], ChatRequest], settings: Settings
+    groups: Iterable[Group],
+    build: Callable[[Group, int], ChatRequest],
+    settings: Settings,
+    prices: Collection[PriceSheet] = (),
 ) -> Estimate:
     """The effort of merging `groups`, one request a group at least, `max_attempts` at most."""
     n_groups = prompt = expected = longest = 0
@@ -52,7 +57,7 @@ def estimate_run(
         calls,
         prompt_tokens,
         completion_tokens,
-        price_range(prompt_tokens, completion_tokens, settings),
+        price_range(prompt_tokens, completion_tokens, prices),
         Range(
             least_seconds(calls.low, prompt, expected, settings, FAST),
             least_seconds(calls.high, prompt * attempts, expected * attempts, settings, SLOW),
@@ -65,30 +70,27 @@ def expected_tokens(group: Group) -> int:
     return sum(len((row.text + row.output).encode()) // 4 + 1 for row in group.rows)
 
 
-def price_range(prompt: Range, completion: Range, settings: Settings) -> Range | None:
-    """What the tokens cost at the list price of the server at `base_url`; None if unknown.
-
-    The price is looked up by the server's address: a model of your own that is named like a
-    vendor's has no price.
-    """
-    # Here, not above: only `plan` needs prices, and they take long to import.
-    from genai_prices import Usage, calc_price
-
-    try:
-        low, high = (
-            calc_price(
-                Usage(input_tokens=int(prompt_tokens), output_tokens=int(completion_tokens)),
-                settings.model,
-                provider_api_url=settings.base_url,
-            ).total_price
-            for prompt_tokens, completion_tokens in (
-                (prompt.low, completion.low),
-                (prompt.high, completion.high),
-            )
-        )
-    except LookupError:
+def price_range(prompt: Range, completion: Range, prices: Collection[PriceSheet]) -> Range | None:
+    """What the tokens cost, from the cheapest server to the dearest; None without prices."""
+    if not prices:
         return None
-    return Range(float(low), float(high))
+    return Range(
+        min(price.of_tokens(prompt.low, completion.low) for price in prices),
+        max(price.of_tokens(prompt.high, completion.high) for price in prices),
+    )
+
+
+def check_cap(
+    cap: float, build: Callable[[Group, int], ChatRequest], prices: Iterable[PriceSheet]
+) -> None:
+    """Raise `UsageError` where `cap` US dollars do not allow a single call."""
+    row = Row("", "", "", "", 0, 0)
+    request = build(Group(0, 0, "", (row, row), 1.0), 0)
+    least = min(price.ceiling(request) for price in prices)
+    if least > cap:
+        raise UsageError(
+            f"--max-cost {cap:g} is less than one call may cost (${least:.6f}); raise it."
+        )
 
 
 def least_seconds(
@@ -103,6 +105,16 @@ def least_seconds(
         return 0.0
     tokens_per_s, first_token_s = pace
     latency_s = first_token_s + completion_tokens / calls / tokens_per_s
-    by_rpm = calls / settings.rpm * 60 if settings.rpm else 0.0
-    by_tpm = (prompt_tokens + completion_tokens) / settings.tpm * 60 if settings.tpm else 0.0
-    return max(latency_s, calls * latency_s / settings.max_in_flight, by_rpm, by_tpm)
+    servers = settings.servers
+    in_flight = sum(server.max_in_flight or 1 for server in servers)
+    rpm = total_rate(server.rpm for server in servers)
+    tpm = total_rate(server.tpm for server in servers)
+    by_rpm = calls / rpm * 60 if rpm else 0.0
+    by_tpm = (prompt_tokens + completion_tokens) / tpm * 60 if tpm else 0.0
+    return max(latency_s, calls * latency_s / in_flight, by_rpm, by_tpm)
+
+
+def total_rate(rates: Iterable[int | None]) -> int | None:
+    """What several servers give together; None where one of them is not limited."""
+    known = list(rates)
+    return None if None in known else sum(rate or 0 for rate in known)

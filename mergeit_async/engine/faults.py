@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from types import MappingProxyType
 
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
@@ -17,23 +18,38 @@ LONGEST_RETRY_AFTER_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one kind of fault means for its request and for the run.
+    """What one kind of fault means for its request, its cost and the run.
 
     `retry`: the same request may succeed later. `counts`: a retry uses up one of the request's
     tries. `verdict`: the server judged this very payload, so the group's originals stay, and the
-    next run would hear the same. `stop_after`: consecutive faults without any success that stop
-    the run, once there were nothing but faults for `patience_s` seconds; before the first success
-    `first_patience_s` counts instead.
+    next run would hear the same. `billed`: the server may have done the work, so the call counts
+    with all that was reserved for it.
+
+    `stop_after`: consecutive faults without any success that stop the run, once there were
+    nothing but faults for `patience_s` seconds; before the first success `first_patience_s`
+    counts instead.
     """
 
     retry: bool = True
     counts: bool = True
     verdict: bool = False
+    billed: bool = False
     stop_after: int = 20
     patience_s: float = 30.0
     first_patience_s: float = 15.0
     advice: str = ""
 
+
+# No later request can succeed either: the run stops with the first of these.
+STOP_AT_ONCE = Rule(retry=False, stop_after=1, patience_s=0.0, first_patience_s=0.0)
+# The payload itself is at fault. If that holds for the first twenty, something else is.
+VERDICT = Rule(
+    retry=False,
+    verdict=True,
+    patience_s=inf,
+    first_patience_s=0.0,
+    advice="the first groups were all refused: check the model, its context length and the prompt",
+)
 
 RULES: Mapping[FaultKind, Rule] = MappingProxyType(
     {
@@ -43,42 +59,40 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
             first_patience_s=180.0,
             advice="lower --rpm, --tpm or --max-in-flight",
         ),
-        FaultKind.QUOTA: Rule(
-            retry=False,
-            stop_after=1,
-            patience_s=0.0,
-            first_patience_s=0.0,
-            advice="top up the account",
-        ),
-        FaultKind.AUTH: Rule(
-            retry=False,
-            stop_after=1,
-            patience_s=0.0,
-            first_patience_s=0.0,
-            advice="check the key and which model it may use",
-        ),
-        FaultKind.NOT_FOUND: Rule(
-            retry=False,
-            stop_after=1,
-            patience_s=0.0,
-            first_patience_s=0.0,
-            advice="check --base-url, and whether the server offers that model",
+        FaultKind.QUOTA: replace(STOP_AT_ONCE, advice="top up the account"),
+        FaultKind.AUTH: replace(STOP_AT_ONCE, advice="check the key and which model it may use"),
+        FaultKind.NOT_FOUND: replace(
+            STOP_AT_ONCE, advice="check --base-url, and whether the server offers that model"
         ),
         FaultKind.BAD_REQUEST: Rule(
             retry=False, patience_s=0.0, first_patience_s=0.0, advice="check --base-url"
         ),
-        FaultKind.CONTEXT_LENGTH: Rule(retry=False, verdict=True, stop_after=0),
-        FaultKind.CONTENT_FILTER: Rule(retry=False, verdict=True, stop_after=0),
+        FaultKind.CONTEXT_LENGTH: VERDICT,
+        FaultKind.CONTENT_FILTER: VERDICT,
+        FaultKind.TOO_LARGE: Rule(
+            retry=False,
+            patience_s=inf,
+            first_patience_s=0.0,
+            advice="raise --tpm, or lower --max-output-tokens",
+        ),
         FaultKind.SERVER: Rule(advice="see what the server's log says"),
-        FaultKind.TIMEOUT: Rule(advice="check the server, or raise --timeout"),
+        FaultKind.TIMEOUT: Rule(billed=True, advice="check the server, or raise --timeout"),
         FaultKind.CONNECTION: Rule(
+            billed=True,
             stop_after=3,
             first_patience_s=3.0,
             advice="check that the server runs and --base-url is right",
         ),
-        FaultKind.MALFORMED: Rule(advice="check that --base-url speaks chat completions"),
+        FaultKind.MALFORMED: Rule(
+            billed=True, advice="check that --base-url speaks chat completions"
+        ),
     }
 )
+
+
+def cost_of(fault: ProviderError, reserved: float) -> float:
+    """US dollars that a failed call counts with: all that was reserved if it may be billed."""
+    return reserved if RULES[fault.kind].billed and fault.was_sent else 0.0
 
 
 def backoff_s(fault: ProviderError, faults: int, jitter: float) -> float:

@@ -7,17 +7,17 @@ batch gathers.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterable,
     Mapping,
     Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mergeit_async.engine.tables import (
     FINISHED,
     NEXT_CALL,
     REPLY,
+    SPENT,
     Values,
     connect_reader,
     connect_writer,
@@ -43,7 +44,21 @@ from mergeit_async.engine.tables import (
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
 
-Statement = tuple[str, Values]
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How a call ended, for the record.
+
+    `result` is the verdict on its reply, the kind of its fault, or a word for one that was not
+    sent or not waited for. `cost` is in US dollars; `lane` names the server.
+    """
+
+    result: str
+    cost: float = 0.0
+    http_status: int | None = None
+    detail: str | None = None
+    lane: str | None = None
+    latency_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -51,29 +66,30 @@ class _Batch:
     """Statements that will be committed together, and the event of those who wait for that."""
 
     statements: dict[str, list[Values]] = field(default_factory=dict)
-    committed: anyio.Event = field(default_factory=anyio.Event)
+    committed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, statements: Iterable[Statement]) -> None:
-        for sql, values in statements:
-            self.statements.setdefault(sql, []).append(values)
+    def add(self, sql: str, values: Values) -> None:
+        self.statements.setdefault(sql, []).append(values)
 
 
 class Journal:
     """The one writer of `journal.db`; use `open_journal`.
 
-    `finished` holds the positions of all groups that have an outcome.
+    `finished` holds the positions of all groups that have an outcome, `spent` what the calls of
+    earlier sessions cost in US dollars.
     """
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path, readers: Sequence[sqlite3.Connection]
     ) -> None:
         self.finished = {position for (position,) in connection.execute(FINISHED)}
+        self.spent: float = connection.execute(SPENT).fetchone()[0]
         self._connection = connection
         self._path = path
         self._readers = readers
         self._next_call: int = connection.execute(NEXT_CALL).fetchone()[0]
         self._pending = _Batch()
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         # One thread: commits stay in the order in which they were gathered.
         self._thread = CapacityLimiter(1)
         self._error: Exception | None = None
@@ -86,48 +102,59 @@ class Journal:
                 return ChatReply(*found)
         return None
 
-    async def begin_call(self, position: int, request: ChatRequest) -> int:
-        """Make the intent to send `request` durable; returns the id of the call."""
+    def next_call(self) -> int:
+        """A number for a call, never given before."""
         call, self._next_call = self._next_call, self._next_call + 1
-        values = (call, position, request.sample, request.key, time.time())
-        await self._commit([(BEGIN_CALL, values)])
         return call
 
-    async def end_call(
-        self, call: int, result: str, http_status: int | None = None, detail: str | None = None
+    async def begin_call(
+        self, call: int, position: int, request: ChatRequest, reserved: float
     ) -> None:
-        """Record that a call ended without a reply; `result` is the kind of fault."""
-        await self._commit([(END_CALL, (time.time(), result, http_status, detail, call))])
+        """Make the intent to send `request` durable; `reserved` are US dollars."""
+        values = (call, position, request.sample, request.key, time.time(), reserved)
+        self._pending.add(BEGIN_CALL, values)
+        await self._commit()
+
+    def end_call(self, call: int, end: CallEnd) -> None:
+        """Record that a call ended without a reply; nobody needs to wait for that."""
+        self._pending.add(END_CALL, end_values(call, end))
+        self._wake.set()
 
     async def settle_call(
         self,
         call: int,
         request: ChatRequest,
         reply: ChatReply,
-        verdict: str,
+        end: CallEnd,
         outcome: Outcome | None,
     ) -> None:
         """Record a reply, how it was judged, and the group's outcome if that settled it."""
-        statements: list[Statement] = [
-            (END_CALL, (time.time(), verdict, 200, None, call)),
-            (ADD_REPLY, reply_values(request.key, reply)),
-        ]
+        batch = self._pending
+        batch.add(END_CALL, end_values(call, end))
+        batch.add(ADD_REPLY, reply_values(request.key, reply))
         if outcome is not None:
-            statements.append((ADD_OUTCOME, outcome_values(outcome)))
-        await self._commit(statements)
+            batch.add(ADD_OUTCOME, outcome_values(outcome))
+        await self._commit()
         if outcome is not None:
             self.finished.add(outcome.position)
 
     async def add_outcome(self, outcome: Outcome) -> None:
         """Record the end of a group that needed no further call."""
-        await self._commit([(ADD_OUTCOME, outcome_values(outcome))])
+        self._pending.add(ADD_OUTCOME, outcome_values(outcome))
+        await self._commit()
         self.finished.add(outcome.position)
+
+    async def flush(self) -> None:
+        """Wait until all that was recorded is on disk, or cannot be written."""
+        with anyio.CancelScope(shield=True), suppress(StoppedError):
+            if self._pending.statements:
+                await self._commit()
 
     async def write_batches(self) -> None:
         """Commit what gathers, batch after batch, until cancelled."""
         while True:
             await self._wake.wait()
-            self._wake = anyio.Event()
+            self._wake = asyncio.Event()
             batch, self._pending = self._pending, _Batch()
             try:
                 await anyio.to_thread.run_sync(self._apply, batch.statements, limiter=self._thread)
@@ -136,10 +163,9 @@ class Journal:
             finally:
                 batch.committed.set()
 
-    async def _commit(self, statements: Iterable[Statement]) -> None:
-        """Wait until `statements` are on disk; raises `StoppedError` when they cannot be."""
+    async def _commit(self) -> None:
+        """Wait until what was added is on disk; raises `StoppedError` when it cannot be."""
         batch = self._pending
-        batch.add(statements)
         self._wake.set()
         if self._error is None:
             await batch.committed.wait()
@@ -151,8 +177,10 @@ class Journal:
 
     def _apply(self, statements: Mapping[str, Sequence[Values]]) -> None:
         with self._connection:
-            for sql, values in statements.items():
-                self._connection.executemany(sql, values)
+            # In this order: a call may be begun and ended within one batch.
+            for sql in (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME):
+                if values := statements.get(sql):
+                    self._connection.executemany(sql, values)
 
 
 @asynccontextmanager
@@ -176,9 +204,24 @@ async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterato
             try:
                 yield journal
             finally:
+                await journal.flush()
                 writer.cancel()
 
 
 async def _run_in(scope: anyio.CancelScope, task: Callable[[], Awaitable[None]]) -> None:
     with scope:
         await task()
+
+
+def end_values(call: int, end: CallEnd) -> Values:
+    """The end of a call as the values of its statement."""
+    return (
+        time.time(),
+        end.result,
+        end.http_status,
+        end.detail,
+        end.cost,
+        end.lane,
+        end.latency_s,
+        call,
+    )

@@ -1,96 +1,146 @@
-"""The slot that one request needs: a place in flight, a request and its tokens within the rates."""
+"""Grants slots: a place in flight, a request and its tokens, on the lane that can take it first."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from math import inf
 
-import anyio
-from aiolimiter import AsyncLimiter
+from mergeit_async.engine.lane import Lane, Slot
+from mergeit_async.errors import FaultKind, ProviderError
+from mergeit_async.records import ChatReply, ChatRequest
 
-MINUTE_S = 60.0
-# Rates are granted in portions of this length, so that no minute's worth leaves at the start.
-WINDOW_S = 0.1
-
-
-class TokenBucket:
-    """Tokens at a steady rate, in order of arrival.
-
-    A large request waits for its turn and not for a bucket as large as itself: it may overdraw,
-    and those behind it wait until the debt is paid. What was reserved too much is given back.
-    """
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_second = per_minute / MINUTE_S
-        self._capacity = self._per_second * WINDOW_S
-        self._level = self._capacity
-        self._filled_at = anyio.current_time()
-        # Only the first in line looks at the level: small requests cannot overtake a large one.
-        self._turn = anyio.Lock(fast_acquire=True)
-
-    @property
-    def level(self) -> float:
-        """Tokens that may leave now; negative while a debt is paid."""
-        now = anyio.current_time()
-        grown = self._level + (now - self._filled_at) * self._per_second
-        self._level, self._filled_at = min(self._capacity, grown), now
-        return self._level
-
-    async def acquire(self, tokens: int) -> None:
-        """Wait until `tokens` may leave."""
-        async with self._turn:
-            # Only time fills the bucket; nobody could signal it.
-            while (missing := min(tokens, self._capacity) - self.level) > 1e-6:  # noqa: ASYNC110
-                await anyio.sleep(missing / self._per_second)
-            self._level -= tokens
-
-    def give_back(self, tokens: int) -> None:
-        """Correct a reservation by what was not used (negative: by what was used beyond it)."""
-        self._level += tokens
+# Timers of the event loop fire early or late by about this.
+TICK_S = 0.001
+# How fast the estimate of tokens follows what servers report.
+LEARNING_RATE = 0.02
 
 
 class Limiter:
-    """Grants slots under a number in flight, requests a minute and tokens a minute.
+    """All lanes of a run, and those who wait for a slot, in order of arrival.
 
     A slot covers the exchange with the server alone; backing off and journaling happen without
-    one. None means that a rate is not limited.
+    one. Calls go to the lane with the largest share of free places among those whose rates allow
+    it now.
     """
 
-    def __init__(self, max_in_flight: int, rpm: int | None = None, tpm: int | None = None) -> None:
-        self._places = anyio.Semaphore(max_in_flight, max_value=max_in_flight, fast_acquire=True)
-        self._requests = even_rate(rpm) if rpm else None
-        self._tokens = TokenBucket(tpm) if tpm else None
-        self.max_in_flight = max_in_flight
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._scale = 1.0
+        self._error: BaseException | None = None
 
     @property
     def in_flight(self) -> int:
-        """Slots that are taken now."""
-        return self.max_in_flight - self._places.value
+        """Slots that are taken now, over all lanes."""
+        return sum(lane.in_flight for lane in self.lanes)
 
-    @asynccontextmanager
-    async def slot(self, tokens: int) -> AsyncIterator[None]:
-        """Hold a slot for a request that will use about `tokens`.
+    @property
+    def places(self) -> int:
+        """Slots that the user allows at most, over all lanes."""
+        return sum(lane.window.ceiling for lane in self.lanes)
 
-        The place in flight comes first: a rate is spent at the moment of sending, never saved up
-        while waiting for a place.
+    def tokens_of(self, request: ChatRequest) -> float:
+        """What a request may use: its prompt as estimated, and the longest reply allowed.
+
+        The estimate is scaled by what servers reported for earlier prompts.
         """
-        async with self._places:
-            if self._requests is not None:
-                await self._requests.acquire()
-            if self._tokens is not None:
-                await self._tokens.acquire(tokens)
-            yield
+        return request.estimated_prompt_tokens * self._scale + request.max_tokens
 
-    def settle(self, reserved: int, used: int | None) -> None:
-        """Correct the tokens reserved for a call by those the server reported.
+    def ceiling(self, request: ChatRequest) -> float:
+        """US dollars that `request` can cost at most, wherever it goes; 0 without prices."""
+        return max([lane.price.ceiling(request) for lane in self.lanes if lane.price], default=0.0)
 
-        No report counts for more than twice the reservation: a wrong one must not stop the run.
-        """
-        if self._tokens is not None and used is not None:
-            self._tokens.give_back(reserved - min(used, 2 * reserved))
+    def check(self, tokens: float) -> None:
+        """Raise `ProviderError` for a request that no lane can ever take."""
+        most = max([lane.tokens.per_minute or inf for lane in self.lanes])
+        if tokens > most:
+            raise ProviderError(
+                FaultKind.TOO_LARGE,
+                f"the request may use {tokens:,.0f} tokens, and the limit is {most:,.0f} a minute",
+                was_sent=False,
+            )
 
+    async def acquire(self, tokens: float) -> Slot:
+        """Wait for a slot for a call that may use `tokens`; `release` must follow."""
+        if self._error is not None:
+            raise self._error
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._waiting:
+            lane, wait_s = self._first_free(tokens, now)
+            if wait_s <= 0:
+                return lane.take(tokens, now)
+        future: asyncio.Future[Slot] = loop.create_future()
+        self._waiting.append((tokens, future))
+        self.grant()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self.grant()  # those behind need not wait for the turn that was given up
+            elif future.exception() is None:
+                self.release(future.result())
+            raise
 
-def even_rate(per_minute: int) -> AsyncLimiter:
-    """A limiter that spreads a minute's requests evenly: small portions, often."""
-    portion = max(1.0, per_minute * WINDOW_S / MINUTE_S)
-    return AsyncLimiter(portion, portion * MINUTE_S / per_minute)
+    def release(self, slot: Slot) -> None:
+        """The call is over; whoever is first in line gets its turn."""
+        slot.lane.release(slot)
+        if self._waiting:
+            self.grant()
+
+    def grant(self) -> None:
+        """Serve those who wait as far as the limits allow; call it when limits have changed."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            tokens, future = self._waiting[0]
+            if not future.done():
+                now = loop.time()
+                lane, wait_s = self._first_free(tokens, now)
+                if wait_s > 0:
+                    if wait_s < inf:
+                        self._timer = loop.call_later(max(wait_s, TICK_S), self.grant)
+                    return
+                future.set_result(lane.take(tokens, now))
+            self._waiting.popleft()
+
+    def stop(self, error: BaseException) -> None:
+        """Grant nothing more; `error` is raised in all who wait, and in all who will."""
+        self._error = error
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+    def answered(self, slot: Slot, request: ChatRequest, reply: ChatReply) -> None:
+        """A call came through: its lane learns from it, and so does the estimate of tokens."""
+        slot.lane.answered(slot, reply, asyncio.get_running_loop().time())
+        if reply.prompt_tokens and request.estimated_prompt_tokens:
+            ratio = reply.prompt_tokens / request.estimated_prompt_tokens
+            # A report that is far off says more about the server than about our estimate.
+            self._scale += LEARNING_RATE * (min(max(ratio, 0.2), 5.0) - self._scale)
+
+    def faulted(self, slot: Slot, fault: ProviderError) -> None:
+        """A call failed: its lane learns from it; a lane that is lost is taken out."""
+        lane = slot.lane
+        lane.faulted(slot, fault, asyncio.get_running_loop().time())
+        if fault.kind is FaultKind.TIMEOUT:
+            lane.latencies.lose()
+        if lane.is_lost and len(self.lanes) > 1:
+            lane.is_out = True
+
+    def _first_free(self, tokens: float, now: float) -> tuple[Lane, float]:
+        """The lane that can take a call first, and the seconds until then."""
+        if len(self.lanes) == 1:
+            return self.lanes[0], self.lanes[0].wait_s(tokens, now)
+        # A server refuses for good what is larger than its limit, so another has to take it.
+        able = [lane for lane in self.lanes if tokens <= (lane.tokens.per_minute or inf)]
+        return min(
+            ((lane, lane.wait_s(tokens, now)) for lane in able or self.lanes),
+            key=lambda lane_wait: (lane_wait[1], -lane_wait[0].headroom),
+        )

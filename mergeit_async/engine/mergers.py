@@ -36,6 +36,9 @@ class Merger(Protocol):
         """The outcome of `group`, durable."""
         ...
 
+    def stop(self, error: Exception) -> None:
+        """Ask for nothing more; `error` is raised where a merge needs a further call."""
+
 
 class ComposeMerger:
     """Composes a group's rows into one without any model (`offline/compose`)."""
@@ -50,6 +53,9 @@ class ComposeMerger:
         outcome = conclude(group, 1, result)
         await self._journal.add_outcome(outcome)
         return outcome
+
+    def stop(self, error: Exception) -> None:
+        """A composition ends by itself."""
 
 
 class ChatMerger:
@@ -84,6 +90,10 @@ class ChatMerger:
             if judgement.outcome is not None:
                 return judgement.outcome
             sample += 1
+
+    def stop(self, error: Exception) -> None:
+        """Send nothing more; what is in flight is finished."""
+        self._caller.stop(error)
 
     async def _draw(self, group: Group, sample: int) -> Judgement:
         """Judge the `sample`-th reply, known from earlier or asked for now."""

@@ -7,6 +7,7 @@ planner that is ahead waits, and the first request leaves before the last topic 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from mergeit_async.engine.mergers import Merger
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.errors import StoppedError
 from mergeit_async.records import Group, Outcome
 
 # Planned while the groups of an earlier topic are being merged; then the planner waits.
@@ -21,7 +23,11 @@ TOPICS_AHEAD = 4
 
 
 class Pipeline:
-    """Merges all groups of a plan that are not `finished` yet; may be told to drain."""
+    """Merges all groups of a plan that are not `finished` yet; may be told to drain.
+
+    Nothing under way is ever cut off: a cancelled run drains too, and so does one in which a
+    group's merge raises an error.
+    """
 
     def __init__(
         self,
@@ -37,31 +43,75 @@ class Pipeline:
         self._finished = finished
         self._workers = workers
         self._observe = observe
-        self._scope = anyio.CancelScope()
+        self._planning = anyio.CancelScope()
+        self._error: Exception | None = None
+        self._start_worker: Callable[[], object] | None = None
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether the run was told to drain before its end."""
-        return self._scope.cancel_called
+    def widen(self, workers: int) -> None:
+        """Merge so many groups at once from now on, if that is more than so far."""
+        more = max(0, workers - self._workers)
+        self._workers += more
+        if self._start_worker is not None:
+            for _ in range(more):
+                self._start_worker()
 
-    def drain(self) -> None:
-        """Start nothing more; exchanges under way are finished and committed."""
-        self._scope.cancel()
+    def drain(self, error: Exception | None = None) -> None:
+        """Start nothing more; exchanges under way are finished and committed.
+
+        `error` is what `run` raises in the end, unless another came before it.
+        """
+        if self._error is None:
+            self._error = error or StoppedError("Stopped on request; what was in flight is saved.")
+            self._planning.cancel()
+            self._merger.stop(self._error)
 
     async def run(self, topics: Iterable[PlannedTopic]) -> None:
-        """Merge the groups of `topics` (a blocking iterable); returns when all have ended."""
+        """Merge the groups of `topics` (a blocking iterable); returns when all have ended.
+
+        Raises the error that it was drained for, if it was.
+        """
+        done = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._work, topics, done)
+            try:
+                await done.wait()
+            except anyio.get_cancelled_exc_class():
+                self.drain()
+                raise
+        if self._error is not None:
+            raise self._error
+
+    async def _work(self, topics: Iterable[PlannedTopic], done: anyio.Event) -> None:
         send, receive = anyio.create_memory_object_stream[PlannedTopic](TOPICS_AHEAD)
         feed = Feed(receive)
-        with self._scope, receive:
+        with anyio.CancelScope(shield=True), receive:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(plan_into, send, topics)
+                tasks.start_soon(self._plan, send, topics)
+                self._start_worker = start = partial(tasks.start_soon, self._consume, feed)
                 for _ in range(self._workers):
-                    tasks.start_soon(self._consume, feed)
+                    start()
+            self._start_worker = None
+        done.set()
+
+    async def _plan(
+        self, send: MemoryObjectSendStream[PlannedTopic], topics: Iterable[PlannedTopic]
+    ) -> None:
+        with self._planning:
+            try:
+                await plan_into(send, topics)
+            except Exception as error:
+                self.drain(error)
 
     async def _consume(self, feed: Feed) -> None:
         async for planned in feed:
-            if planned.position not in self._finished:
+            if self._error is not None:
+                return
+            if planned.position in self._finished:
+                continue
+            try:
                 self._observe(await self._merger.merge(self._load_group(planned)))
+            except Exception as error:
+                self.drain(error)
 
 
 class Feed:

@@ -91,12 +91,12 @@ class Planner:
     def load_group(self, planned: PlannedGroup) -> Group:
         """A planned group with its rows."""
         store = self.rows()
-        rows = tuple(store[row] for row in planned.rows)
+        rows = [store[row] for row in planned.rows]
         return Group(
             planned.position,
             planned.topic,
-            group_id(row.id for row in rows),
-            rows,
+            group_id([row.id for row in rows]),
+            tuple(rows),
             planned.similarity,
         )
 

@@ -9,6 +9,7 @@ from mergeit_async.config import Settings
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.estimate import Estimate, estimate_run
 from mergeit_async.engine.identity import find_prompt, identify
+from mergeit_async.engine.lanes import find_prices
 from mergeit_async.engine.mergers import request_builder
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
@@ -45,7 +46,8 @@ def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
     estimate = None
     if prompt is not None:
         build = request_builder(settings, prompt)
-        estimate = estimate_run(map(planner.load_group, planned), build, settings)
+        prices = find_prices(settings, {})
+        estimate = estimate_run(map(planner.load_group, planned), build, settings, prices.values())
     return Preview(
         rows=len(planner.rows()),
         rejected=count_lines(run.rejected),

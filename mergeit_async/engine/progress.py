@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from mergeit_async.engine.session import Session
 from mergeit_async.records import Outcome, Status
 
 
@@ -15,7 +16,8 @@ class Progress:
 
     `stage` is reading, embedding, topics, merging or exporting; `done` of `total` count its rows
     (reading, embedding) or topics (topics). `groups` counts the groups planned so far, `resumed`
-    those that had ended in an earlier session, `ended` those of this one by status.
+    those that had ended in an earlier session, `ended` those of this one by status. `session`
+    tells what is in flight and spent while a model is asked.
     """
 
     stage: str = "reading"
@@ -26,6 +28,7 @@ class Progress:
     groups: int = 0
     resumed: int = 0
     ended: Counter[Status] = field(default_factory=Counter)
+    session: Session | None = None
     began_at: float = field(default_factory=time.monotonic)
 
     def enter(self, stage: str, total: int | None = None) -> None:

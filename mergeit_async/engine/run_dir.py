@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tomli_w
@@ -19,6 +19,7 @@ from mergeit_async.data.atomic import write_atomically
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.plan_folder import PlanFolder
+from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
 
 LOCK = "lock"
@@ -41,11 +42,12 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `run.toml` says a run is."""
+    """What `run.toml` says a run is; `prices` are those of its servers, by URL."""
 
     settings: Settings
     identity: Identity
     stamp: Stamp
+    prices: Mapping[str, PriceSheet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class RunDir:
     def journal(self) -> Path:
         """What was called and what came of it."""
         return self.path / "journal.db"
+
+    @property
+    def tuning(self) -> Path:
+        """What `tune` asks of a running job."""
+        return self.path / "tune.toml"
 
     @property
     def merged(self) -> Path:
@@ -131,6 +138,7 @@ class RunDir:
             "fingerprint": record.identity.fingerprint,
             "identity": asdict(record.identity),
             "stamp": asdict(record.stamp),
+            "prices": {url: asdict(price) for url, price in record.prices.items()},
             "settings": record.settings.model_dump(mode="json", exclude_none=True),
         }
         with write_atomically(self.record) as file:
@@ -142,7 +150,9 @@ class RunDir:
             content = tomllib.loads(self.record.read_text(encoding="utf-8"))
             # TOML has no null: what is absent was None, and `per_cluster` None is "all".
             settings = checked({"per_cluster": "all"} | content["settings"])
-            return Record(settings, Identity(**content["identity"]), Stamp(**content["stamp"]))
+            prices = {url: PriceSheet(**sheet) for url, sheet in content["prices"].items()}
+            identity, stamp = Identity(**content["identity"]), Stamp(**content["stamp"])
+            return Record(settings, identity, stamp, prices)
         except FileNotFoundError:
             raise UsageError(
                 f"{self.path} holds no run (there is no run.toml); name the directory that was "
@@ -159,7 +169,7 @@ class RunDir:
     def discard(self) -> None:
         """Remove the files of a run that cannot begin, and its directory if that is empty then."""
         shutil.rmtree(self.plan.path, ignore_errors=True)
-        for name in ("run.toml", LOCK, "rejected.jsonl", *JOURNAL_FILES):
+        for name in ("run.toml", "tune.toml", LOCK, "rejected.jsonl", *JOURNAL_FILES):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

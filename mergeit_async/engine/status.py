@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 
 from mergeit_async.engine.run_dir import LOCK, RunDir
-from mergeit_async.engine.tables import connect_reader
+from mergeit_async.engine.tables import SPENT, connect_reader
 
 BY_STATUS = "SELECT status, count(*) FROM outcomes GROUP BY status"
 BY_REASON = (
@@ -16,7 +16,23 @@ BY_REASON = (
     " GROUP BY 1 ORDER BY 2 DESC"
 )
 BY_RESULT = "SELECT coalesce(result, 'unknown'), count(*) FROM calls GROUP BY 1 ORDER BY 2 DESC"
-TOKENS = "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM replies"
+TOKENS = (
+    "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0),"
+    " coalesce(sum(completion_tokens), 0) FROM replies"
+)
+OPEN_CALLS = (
+    "SELECT id, position, request_key, reserved FROM calls WHERE ended_at IS NULL ORDER BY id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCall:
+    """A call whose intent has no outcome: it may have reached the server and been billed."""
+
+    id: int
+    position: int
+    request_key: str
+    reserved_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +41,13 @@ class RunStatus:
 
     `state` is running, finished or stopped (resumable). `groups` counts groups by outcome,
     `reasons` those not merged by reason. `calls` counts calls by what came of them: accepted, the
-    reason a reply was refused, the kind of fault, not_sent, or unknown (begun, and its end never
-    written: possibly billed). Tokens are those the server reported.
+    reason a reply was refused, the kind of fault, not_sent, abandoned (the other copy of a hedged
+    call came first), or unknown (begun, and its end never written). Tokens are those the server
+    reported; `cached_tokens` of the prompts were in its cache.
+
+    `spent_usd` counts a call whose end is unknown with all that was reserved for it; it is None
+    where no price is known. `unknown_calls` lists the calls that a crash or a kill left open: at
+    most so many were billed and will be billed again, for at most `unknown_usd`.
     """
 
     state: str
@@ -36,18 +57,28 @@ class RunStatus:
     reasons: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    spent_usd: float | None = None
+    max_cost_usd: float | None = None
+    unknown_calls: list[UnknownCall] = field(default_factory=list)
+
+    @property
+    def unknown_usd(self) -> float:
+        """What the calls left open can have cost at most."""
+        return sum(call.reserved_usd for call in self.unknown_calls)
 
 
 def read_status(run: RunDir) -> RunStatus:
     """The status of `run`; raises `UsageError` where there is none."""
-    model = run.read_record().settings.model
+    record = run.read_record()
+    model = record.settings.model
     state, topics = state_of(run), run.plan.count_topics()
     # A file without content: the process ended while it made the journal.
     if not run.journal.exists() or run.journal.stat().st_size == 0:
         return RunStatus(state, model, topics)
     with closing(connect_reader(run.journal)) as journal:
-        prompt_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
+        prompt_tokens, cached_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
         return RunStatus(
             state=state,
             model=model,
@@ -56,7 +87,14 @@ def read_status(run: RunDir) -> RunStatus:
             reasons=dict(journal.execute(BY_REASON)),
             calls=dict(journal.execute(BY_RESULT)),
             prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
             completion_tokens=completion_tokens,
+            spent_usd=journal.execute(SPENT).fetchone()[0] if record.prices else None,
+            max_cost_usd=record.settings.max_cost,
+            # Those of a process that works on the run are simply under way.
+            unknown_calls=[]
+            if state == "running"
+            else [UnknownCall(*call) for call in journal.execute(OPEN_CALLS)],
         )
 
 

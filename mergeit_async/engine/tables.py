@@ -1,6 +1,7 @@
 """The tables of `journal.db`: their form, the statements on them, and who may connect.
 
-A call without `ended_at` was begun and its end never committed: it may have been billed.
+A call without `ended_at` was begun and its end never committed: it may have been billed, and
+counts as having cost all that was `reserved` for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from mergeit_async.errors import UsageError
 from mergeit_async.records import ChatReply, Example, Outcome, Status
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = f"""
 BEGIN;
@@ -23,17 +24,22 @@ CREATE TABLE calls (
     sample INTEGER NOT NULL,
     request_key TEXT NOT NULL,
     begun_at REAL NOT NULL,
+    reserved REAL NOT NULL,
     ended_at REAL,
     result TEXT,
     http_status INTEGER,
-    detail TEXT
+    detail TEXT,
+    cost REAL,
+    lane TEXT,
+    latency_s REAL
 );
 CREATE TABLE replies (
     request_key TEXT PRIMARY KEY,
     text TEXT NOT NULL,
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER,
-    completion_tokens INTEGER
+    completion_tokens INTEGER,
+    cached_tokens INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE outcomes (
     position INTEGER PRIMARY KEY,
@@ -51,16 +57,21 @@ COMMIT;
 """
 
 BEGIN_CALL = (
-    "INSERT INTO calls (id, position, sample, request_key, begun_at) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO calls (id, position, sample, request_key, begun_at, reserved)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
 )
-END_CALL = "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ? WHERE id = ?"
-ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)"
+END_CALL = (
+    "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ?, cost = ?, lane = ?,"
+    " latency_s = ? WHERE id = ?"
+)
+ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)"
 ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 REPLY = (
-    "SELECT text, finish_reason, prompt_tokens, completion_tokens FROM replies"
+    "SELECT text, finish_reason, prompt_tokens, completion_tokens, cached_tokens FROM replies"
     " WHERE request_key = ?"
 )
 FINISHED = "SELECT position FROM outcomes"
+SPENT = "SELECT coalesce(sum(coalesce(cost, reserved)), 0.0) FROM calls"
 NEXT_CALL = "SELECT coalesce(max(id), 0) + 1 FROM calls"
 OUTCOMES = "SELECT * FROM outcomes ORDER BY position"
 HAS_REPLIES = "SELECT EXISTS (SELECT 1 FROM replies)"
@@ -144,6 +155,7 @@ def reply_values(request_key: str, reply: ChatReply) -> Values:
         reply.finish_reason,
         reply.prompt_tokens,
         reply.completion_tokens,
+        reply.cached_tokens,
     )
 
 
@@ -180,7 +192,9 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """The sentence for a file that SQLite refuses."""
+    """The sentence for a file that SQLite refuses, with the ways out."""
     return (
-        f"The journal {path} cannot be read ({error}); restore it from a copy, or begin a new run."
+        f"The journal {path} is damaged ({error}); put a copy in its place, or what "
+        f"`sqlite3 {path.name} .recover` saves of it. Moved away, `resume` keeps the plan and asks "
+        "for all merges again."
     )

@@ -58,9 +58,30 @@ _OMISSION = re.compile(
 )
 _FENCE = "```"
 
-# No match without one of these; looking for them first makes a clean field ten times cheaper.
+# No match in a field without one of these.
 _LEAK_SIGNS = ("source_row", "source ", "merged ", "combined ", "instruction")
 _OMISSION_SIGNS = ("TODO", "ame as ", "...", "…")
+
+# No match in a whole row without one of these: looking for them once spares a clean row, which is
+# nearly every one, the search of each field. The phrases are those of _LEAK, by a word that they
+# share; _LINE_SIGN is how matches begin that stand at the beginning of a line. Both are folded.
+_LEAK_PHRASES = {
+    "source": ("source_row", "source instruction", "source example", "source row"),
+    "merged": ("merged instruction", "merged example", "merged task"),
+    "combined": ("combined instruction", "combined example", "combined task"),
+    "instruction": tuple(
+        f"{word} instruction" for word in ("both", "two", "first", "second", "original")
+    ),
+}
+_LINE_SIGN = re.compile(
+    r"""\n(?:[ \t]*(?:\.{3}|…)|\W{0,3}(?:
+    (?:example|task|source|row|prompt|input|output|response|instruction)\s*(?:\#\s*)?[\d:]
+    |(?:merged|combined|new|final)\ (?:instruction|input|output|response)))""",
+    re.VERBOSE,
+)
+_OMISSION_WORDS = ("TODO", "ame as ")
+# IGNORECASE takes the first two for an i and the third for no letter, casefold does neither.
+_UNFOLDABLE = "ıİ\u0345"
 
 
 def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
@@ -73,16 +94,56 @@ def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
 
 
 def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
-    for row in sources:
-        if _is_copy(merged, row):
-            yield Refusal("copy_of_source", f"the merged row repeats source row {row.id} alone")
+    text = _join(merged)
+    folded = text.casefold()
+    for row in _find_copied(merged, folded, sources):
+        yield Refusal("copy_of_source", f"the merged row repeats source row {row.id} alone")
     for field in ("instruction", "output"):
         if not getattr(merged, field).strip():
             yield Refusal(f"empty_{field}", f"the merged row has an empty {field}")
     if printed := find_structure(merged, sources):
         yield Refusal("printed_structure", f"{printed} is {_excerpt(getattr(merged, printed))}")
-    for field in FIELDS:
-        yield from _find_field_defects(field, merged, sources)
+    if _is_suspect(text, folded):
+        for field in FIELDS:
+            yield from _find_field_defects(field, merged, sources)
+
+
+def _find_copied(merged: Example, folded: str, sources: Sequence[Row]) -> Iterator[Row]:
+    """The sources of which instruction and output, or all but trivial words, are the merge's."""
+    instruction = _fold(merged.instruction)
+    for row in sources:
+        asks_same = _fold(row.instruction) == instruction
+        if asks_same and _fold(row.output) == _fold(merged.output):
+            yield row
+        if _has_same_words(folded, _join(row).casefold()):
+            yield row
+
+
+def _has_same_words(ours: str, theirs: str) -> bool:
+    if abs(len(ours) - len(theirs)) > _TRIVIAL_CHARACTERS:
+        return False
+    mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs))
+    return bool(its) and ((mine - its) | (its - mine)).keys() <= _TRIVIAL_WORDS
+
+
+def _is_suspect(text: str, folded: str) -> bool:
+    """Whether any field may have a defect that `_find_field_defects` looks for.
+
+    `text` is all fields, each on a line of its own, and `folded` is the same without case.
+    """
+    return (
+        _has_leak_phrase(folded)
+        or _LINE_SIGN.search(folded) is not None
+        or _has_any(_OMISSION_WORDS, text)
+        or (_has_any("[<({", text) and _PLACEHOLDER.search(text) is not None)
+        or "`" in text
+        or _has_any(_UNFOLDABLE, text)
+    )
+
+
+def _has_leak_phrase(folded: str) -> bool:
+    words = filter(folded.__contains__, _LEAK_PHRASES)
+    return any(_has_any(_LEAK_PHRASES[word], folded) for word in words)
 
 
 def _find_field_defects(field: str, merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
@@ -93,19 +154,6 @@ def _find_field_defects(field: str, merged: Example, sources: Sequence[Row]) -> 
         yield Refusal("example_leak", f"{field} says {_excerpt(leak.group())}")
     if (gap := _find_placeholder(text)) and not _shown(gap.re, sources):
         yield Refusal("placeholder", f"{field} holds {_excerpt(gap.group())}")
-
-
-def _is_copy(merged: Example, row: Row) -> bool:
-    """Instruction and output are the source's own, or the whole row is but for trivial words."""
-    if _fold(merged.instruction) == _fold(row.instruction) and (
-        _fold(merged.output) == _fold(row.output)
-    ):
-        return True
-    ours, theirs = _whole(merged), _whole(row)
-    if abs(len(ours) - len(theirs)) > _TRIVIAL_CHARACTERS:
-        return False
-    mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs))
-    return bool(its) and ((mine - its) | (its - mine)).keys() <= _TRIVIAL_WORDS
 
 
 def _find_leak(field: str, merged: Example) -> re.Match[str] | None:
@@ -125,7 +173,7 @@ def _find_placeholder(text: str) -> re.Match[str] | None:
 
 
 def _has_any(signs: Sequence[str], text: str) -> bool:
-    return any(sign in text for sign in signs)
+    return any(map(text.__contains__, signs))
 
 
 def _is_fenced(text: str) -> bool:
@@ -142,8 +190,8 @@ def _texts(sources: Sequence[Row]) -> Iterator[str]:
         yield from (row.instruction, row.input, row.output)
 
 
-def _whole(row: Example | Row) -> str:
-    return f"{row.instruction} {row.input} {row.output}".casefold()
+def _join(row: Example | Row) -> str:
+    return f"\n{row.instruction}\n{row.input}\n{row.output}"
 
 
 def _fold(text: str) -> str:

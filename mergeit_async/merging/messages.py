@@ -45,24 +45,24 @@ def build_request(
     The reply may be twice as long as the sources and `EXTRA_TOKENS` more, at most
     `max_output_tokens`: a merge says all that they say, and what connects it.
     """
+    preamble, preamble_tokens = _identify(prompt.preamble)
     turn = Message("user", prompt.ask(group.rows))
-    messages = (*prompt.preamble, turn)
     max_tokens = min(max_output_tokens, 2 * _source_tokens(group.rows) + EXTRA_TOKENS)
     return ChatRequest(
         key=request_key(
             endpoint=endpoint,
             model=model,
-            preamble=preamble_id(prompt.preamble),
+            preamble=preamble,
             turn=turn,
             parameters={"temperature": temperature, "max_tokens": max_tokens},
             sample=sample,
         ),
         model=model,
-        messages=messages,
+        messages=(*prompt.preamble, turn),
         temperature=temperature,
         max_tokens=max_tokens,
         sample=sample,
-        estimated_prompt_tokens=_preamble_tokens(prompt.preamble) + _turn_tokens((turn,)),
+        estimated_prompt_tokens=preamble_tokens + _turn_tokens(turn),
     )
 
 
@@ -74,21 +74,24 @@ def estimate_tokens(text: str) -> int:
     character and 0.6 of a Cyrillic or Greek one. Dense code and old vocabularies need up to a
     third more, so this guess feeds limits and reservations and is settled by the reported usage.
     """
-    n_bytes = len(text.encode(errors="replace"))
+    n_bytes = len(text) if text.isascii() else len(text.encode(errors="replace"))
     return -((len(text) - 3 * n_bytes) // 8)
 
 
-# The preamble is one tuple per prompt version and is estimated once, not once a request.
+# The preamble is one tuple per prompt version and is hashed once, not once a request.
 @lru_cache(maxsize=64)
-def _preamble_tokens(preamble: tuple[Message, ...]) -> int:
-    return _turn_tokens(preamble)
+def _identify(preamble: tuple[Message, ...]) -> tuple[str, int]:
+    """The id of a prompt's first turns, and about how many tokens they are."""
+    return preamble_id(preamble), sum(map(_turn_tokens, preamble))
 
 
-def _turn_tokens(messages: Sequence[Message]) -> int:
-    return sum(TOKENS_PER_MESSAGE + estimate_tokens(message.content) for message in messages)
+def _turn_tokens(turn: Message) -> int:
+    return TOKENS_PER_MESSAGE + estimate_tokens(turn.content)
 
 
 def _source_tokens(rows: Sequence[Row]) -> int:
-    return sum(
-        estimate_tokens(text) for row in rows for text in (row.instruction, row.input, row.output)
-    )
+    estimates = [
+        estimate_tokens(row.instruction) + estimate_tokens(row.input) + estimate_tokens(row.output)
+        for row in rows
+    ]
+    return sum(estimates)

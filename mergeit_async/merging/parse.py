@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from mergeit_async.records import Example, Refusal
 
 FIELDS = ("instruction", "input", "output")
@@ -17,7 +19,7 @@ MAX_STARTS = 32
 _START = re.compile(r'\{\s*"')
 # Numbers are kept as they are written (1.50 stays 1.50); strict=False admits raw line breaks.
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_KEYS = frozenset(FIELDS)
 _NO_INPUT = frozenset({"noinput", "no input"})
 
 
@@ -28,15 +30,17 @@ def parse_reply(text: str) -> Example | Refusal:
     all three keys counts. An absent input is an empty one. Refusals: no_json, missing_field,
     wrong_type, bad_text.
     """
+    if whole := _read_whole(text):
+        return _to_example(whole)
     found: dict[str, Any] | None = None
     for candidate in find_objects(text):
         if all(field in candidate for field in FIELDS):
-            return _to_example(candidate)
+            return _check_fields(candidate)
         if found is None or (_answers(candidate) and not _answers(found)):
             found = candidate
     if found is None:
         return Refusal("no_json", f"the reply holds no JSON object: {text[:80]!r}")
-    return _to_example(found)
+    return _check_fields(found)
 
 
 def find_objects(text: str) -> Iterator[dict[str, Any]]:
@@ -57,24 +61,47 @@ def find_objects(text: str) -> Iterator[dict[str, Any]]:
         yield folded
 
 
+def _read_whole(text: str) -> dict[str, str] | None:
+    """The fields of a reply as it should be: the object alone, of three texts and nothing else."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict) or value.keys() != _KEYS:
+        return None
+    return value if all(isinstance(item, str) for item in value.values()) else None
+
+
 def _answers(value: dict[str, Any]) -> bool:
     return "instruction" in value and "output" in value
 
 
-def _to_example(value: dict[str, Any]) -> Example | Refusal:
-    texts: dict[str, str] = {}
+def _check_fields(value: dict[str, Any]) -> Example | Refusal:
     for field in FIELDS:
         item = value.get(field)
         if item is None and field != "input":
             return Refusal("missing_field", f"the reply has no {field}")
         if not isinstance(item, str | None):
             return Refusal("wrong_type", f"{field} is a {type(item).__name__}, not text")
-        texts[field] = _normalise(item or "")
-    if any(_SURROGATE.search(text) for text in texts.values()):
+    texts = {field: value.get(field) or "" for field in FIELDS}
+    if not _is_unicode("".join(texts.values())):
         return Refusal("bad_text", "the reply escapes half of a surrogate pair")
-    if texts["input"].strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
-        texts["input"] = ""
-    return Example(**texts)
+    return _to_example(texts)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _to_example(texts: dict[str, str]) -> Example:
+    given = _normalise(texts["input"])
+    if given.strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
+        given = ""
+    return Example(_normalise(texts["instruction"]), given, _normalise(texts["output"]))
 
 
 def _normalise(text: str) -> str:

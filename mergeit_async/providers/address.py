@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
@@ -48,6 +49,18 @@ def parse_api_key(text: str | None, source: str = "the environment") -> str | No
     return text or None
 
 
+def refuse_plain_key(base: URL) -> None:
+    """Raise UsageError if a key sent to `base` could be read on the way.
+
+    Plain HTTP is fine to this very machine: localhost, 127.0.0.0/8 and ::1.
+    """
+    if base.scheme != "https" and not _is_loopback(base.host or ""):
+        raise UsageError(
+            f"The base URL {str(base)!r} would carry the API key unencrypted to {base.host}; "
+            "use https://, leave out the key, or allow it with --allow-plain-http."
+        )
+
+
 def find_proxy(url: URL) -> URL | None:
     """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) sets for `url`.
 
@@ -64,6 +77,13 @@ def find_proxy(url: URL) -> URL | None:
             f"http:// proxies work here; change the variable or add {url.host} to NO_PROXY."
         )
     return proxy
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _parse_url(text: str) -> URL | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import orjson
-from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError
 
 from mergeit_async.errors import FaultKind
 
@@ -14,8 +14,8 @@ EXCERPT_CHARS = 300
 # How much of an answer is looked at for an excerpt; indentation and markup can waste some of it.
 _EXCERPT_SOURCE_CHARS = 4096
 
-# All that a call through aiohttp can raise for reasons outside this program. OSError covers
-# sockets, TLS, DNS and TimeoutError; ValueError covers undecodable text, JSON and URLs.
+# All that an exchange can raise for reasons outside this program. OSError covers sockets, TLS,
+# DNS and TimeoutError; ValueError covers BadAnswer, undecodable text, JSON and URLs.
 CLIENT_FAILURES = (
     aiohttp.ClientError,
     HttpProcessingError,
@@ -24,14 +24,21 @@ CLIENT_FAILURES = (
     ValueError,
 )
 
+# What a status means by itself; the body of some refines it. All others from 500 on are the
+# server's fault, and all others below it the request's: redirects too, as none is followed.
 _KINDS_BY_STATUS = {
     401: FaultKind.AUTH,
     402: FaultKind.QUOTA,
     403: FaultKind.AUTH,
     404: FaultKind.NOT_FOUND,
+    407: FaultKind.CONNECTION,  # the proxy's refusal, an obstacle on the way
     408: FaultKind.TIMEOUT,
     409: FaultKind.SERVER,
+    410: FaultKind.NOT_FOUND,
+    413: FaultKind.CONTEXT_LENGTH,  # a verdict on this payload, whatever unit it is measured in
+    425: FaultKind.SERVER,
     429: FaultKind.RATE_LIMIT,
+    501: FaultKind.NOT_FOUND,
 }
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _FILTER_CODES = frozenset(
@@ -50,25 +57,23 @@ _CONTEXT_PHRASES = (
 
 def classify_status(status: int, body: bytes) -> FaultKind:
     """The kind of an answer whose status is not 2xx."""
-    if status >= 500:
-        return FaultKind.SERVER
+    if status < 200:  # no end of any exchange here
+        return FaultKind.MALFORMED
     if status == 429 and _read_codes(body) & _QUOTA_CODES:
         return FaultKind.QUOTA
     # OpenAI's answer to a request above the whole limit of a minute: it never fits.
     if status == 429 and b"request too large" in body.lower():
         return FaultKind.CONTEXT_LENGTH
-    if status in (400, 413, 422):
+    if status in (400, 422):
         return _classify_bad_request(body)
-    return _KINDS_BY_STATUS.get(status, FaultKind.BAD_REQUEST)
+    other = FaultKind.SERVER if status >= 500 else FaultKind.BAD_REQUEST
+    return _KINDS_BY_STATUS.get(status, other)
 
 
 def classify_failure(error: Exception) -> FaultKind:
     """The kind of an error of CLIENT_FAILURES; the more special classes come first."""
     if isinstance(error, TimeoutError):
         return FaultKind.TIMEOUT
-    # aiohttp raises the same for a body that ends early and for one it cannot unpack.
-    if isinstance(error.__cause__, ContentEncodingError):
-        return FaultKind.MALFORMED
     # A proxy that refuses the tunnel is an obstacle on the way, not an answer.
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return FaultKind.CONNECTION

@@ -7,6 +7,7 @@ the fences around them: each is one line of JSON, and `tojson` escapes the fence
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mergeit_async.errors import UsageError
 from mergeit_async.records import Example, Row
+from mergeit_async.templates.frame import Gap, is_frame, render_frame
 
 # Line breaks to some readers, but not to JSON, which leaves them as they are.
 _LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -26,15 +28,20 @@ _LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 @dataclass(frozen=True, slots=True)
 class UserTemplate:
-    """A compiled user turn and the file that it came from."""
+    """A compiled user turn, the file that it came from, and whether it has frames."""
 
     path: Path
     template: Template
+    is_frame: bool
 
     def render(self, rows: Sequence[Row | Example]) -> str:
         """The user turn for `rows`. Raises UsageError with file and line if the template fails."""
         try:
-            return self.template.render(rows=[_to_object(row) for row in rows])
+            values = [_to_object(row) for row in rows]
+            if self.is_frame:
+                with suppress(orjson.JSONEncodeError):  # raised again below, where it has a line
+                    return _fill_frame(self.template, values)
+            return self.template.render(rows=values)
         except Exception as error:
             # The template is the user's code: whatever it raises is told as a fault of its file.
             line = _find_line(error.__traceback__)
@@ -54,7 +61,7 @@ def compile_template(source: str, path: Path) -> UserTemplate:
             f"{path}, line {error.lineno}: {error.message}; correct the template."
         ) from error
     _check_names(tree, path)
-    return UserTemplate(path, template)
+    return UserTemplate(path, template, is_frame(tree))
 
 
 def to_json_line(value: Any, fence: str = "") -> str:
@@ -65,14 +72,22 @@ def to_json_line(value: Any, fence: str = "") -> str:
     """
     if isinstance(value, Undefined):
         return str(value)  # raises, and names what is undefined
+    if isinstance(value, Gap):
+        return value.leave(fence)
     text = orjson.dumps(value).decode()
-    if fence:
+    if fence and "<" in text:
         text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(
             f"</{fence}", f"\\u003c/{fence}"
         )
-    for character, escape in _LINE_BREAKS.items():
-        text = text.replace(character, escape)
+    if not text.isascii():
+        for character, escape in _LINE_BREAKS.items():
+            text = text.replace(character, escape)
     return text
+
+
+def _fill_frame(template: Template, values: Sequence[dict[str, str]]) -> str:
+    frame = render_frame(template, len(values))
+    return frame.text % tuple([to_json_line(values[at], fence) for at, fence in frame.lines])
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -50,7 +50,7 @@ class Rate:
     """Groups a second over the last seconds."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def update(self, progress: Progress) -> float:
         """The rate now; 0 while nothing has ended."""
@@ -119,10 +119,19 @@ def merging_text(progress: Progress, rate: float) -> str:
     if ended[Status.FAILED]:
         parts.append(f"{ended[Status.FAILED]:,} failed")
     parts.append(f"{rate:,.0f}/s")
+    if session := progress.session:
+        parts.append(f"{session.limiter.in_flight} in flight")
+        if session.budget.spent:
+            parts.append(dollars(session.budget.spent))
     left = progress.groups - progress.finished_groups
     if progress.is_planned and rate > 0 and left > 0:
         parts.append(f"{duration(left / rate)} left")
     return " · ".join(parts)
+
+
+def dollars(amount: float) -> str:
+    """US dollars, small amounts with more digits."""
+    return f"${amount:,.2f}" if amount >= 10 else f"${amount:.4f}"
 
 
 def duration(seconds: float) -> str:

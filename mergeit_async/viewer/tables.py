@@ -10,7 +10,7 @@ from mergeit_async.engine.export import Summary
 from mergeit_async.engine.preview import Preview
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import RunStatus
-from mergeit_async.viewer.progress import duration
+from mergeit_async.viewer.progress import dollars, duration
 
 
 def summary_text(summary: Summary, run: RunDir) -> str:
@@ -63,7 +63,7 @@ def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
         ("tokens out", numbers(estimate.completion_tokens), "as long as the sources, to the limit"),
         (
             "cost",
-            f"${cost.low:,.2f} – ${cost.high:,.2f}" if cost else "unknown",
+            f"{dollars(cost.low)} – {dollars(cost.high)}" if cost else "unknown",
             "list price" if cost else "no list price for that server and model",
         ),
         (
@@ -83,12 +83,32 @@ def status_text(status: RunStatus, run: RunDir) -> str:
         *counted("groups", status.groups),
         *counted("because", status.reasons),
         *counted("calls", status.calls),
-        ("tokens", f"{status.prompt_tokens:,} in, {status.completion_tokens:,} out", "reported"),
+        *tokens_rows(status),
+        *money_rows(status),
     ]
     text = align(rows)
     if status.state == "stopped":
         text += f"\n\nGo on with\n{resume_command(run)}"
     return text
+
+
+def tokens_rows(status: RunStatus) -> list[tuple[str, str, str]]:
+    """The tokens that the server reported."""
+    counts = f"{status.prompt_tokens:,} in, {status.completion_tokens:,} out"
+    cached = f"reported; {status.cached_tokens:,} in from the server's cache"
+    return [("tokens", counts, cached if status.cached_tokens else "reported")]
+
+
+def money_rows(status: RunStatus) -> list[tuple[str, str, str]]:
+    """What was spent, and what may be paid for twice."""
+    rows = []
+    if status.spent_usd is not None:
+        cap = f"of at most {dollars(status.max_cost_usd)}" if status.max_cost_usd else ""
+        rows.append(("spent", dollars(status.spent_usd), cap))
+    if unknown := status.unknown_calls:
+        at_most = f", at most {dollars(status.unknown_usd)}" if status.unknown_usd else ""
+        rows.append(("in doubt", f"{len(unknown):,}", f"calls possibly billed twice{at_most}"))
+    return rows
 
 
 def resume_command(run: RunDir) -> str:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,6 +74,17 @@ def test_any_row_comes_back_equal(tmp_path_factory: pytest.TempPathFactory) -> N
             assert store.records().tolist() == [row.record for row in rows]
 
     check()
+
+
+@pytest.mark.parametrize("extra", [{}, {"": 0}])
+def test_rows_with_hardly_any_other_columns_come_back_equal(
+    tmp_path: Path, extra: dict[str, int]
+) -> None:
+    rows = [replace(make_row(number), extra=extra if number == 5 else {}) for number in range(9)]
+    write_rows(tmp_path / "rows.arrow", rows)
+
+    with RowStore.open(tmp_path / "rows.arrow") as store:
+        assert [store[index] for index in range(len(store))] == rows
 
 
 @pytest.mark.parametrize(
@@ -170,3 +183,12 @@ def test_a_store_that_is_missing_or_damaged_is_refused(tmp_path: Path, data: byt
 
     with pytest.raises(UsageError, match=r"rows\.arrow cannot be read as stored rows"):
         RowStore.open(path)
+
+
+def test_an_arrow_file_of_other_columns_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a"], "instruction": ["Add."]})
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as writer:
+        writer.write_table(table)
+
+    with pytest.raises(UsageError, match=r"rows\.arrow cannot be read as stored rows"):
+        RowStore.open(tmp_path / "rows.arrow")

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,55 +10,28 @@ from typing import Any
 import anyio
 import pytest
 
-from mergeit_async.engine.caller import Caller, GaveUp, Judgement
-from mergeit_async.engine.journal import open_journal
-from mergeit_async.engine.limiter import Limiter
-from mergeit_async.errors import FaultKind, ProviderError, StoppedError
-from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
+from mergeit_async.engine.caller import GaveUp, Judgement
+from mergeit_async.engine.faults import RULES
+from mergeit_async.engine.lane import Lane
+from mergeit_async.engine.latency import ENOUGH, LOST_AT
+from mergeit_async.errors import FaultKind, StoppedError
+from mergeit_async.records import ChatReply
+from tests.calling import (
+    MERGED,
+    NEVER,
+    REPLY,
+    UNREPORTED,
+    After,
+    Desk,
+    Script,
+    ask,
+    fault,
+    lane,
+    open_desk,
+)
 
-REPLY = ChatReply("the text", "stop", 5, 5)
-UNREPORTED = ChatReply("the text", "stop")
-MERGED = Outcome(0, "group", Status.MERGED, 1, merged=Example("Do both.", "", "Done."))
-
-
-def request(key: str = "k") -> ChatRequest:
-    return ChatRequest(key, "m", (Message("user", "merge"),), 0.0, 1000, 0, 10)
-
-
-def fault(kind: FaultKind, retry_after_s: float | None = None) -> ProviderError:
-    return ProviderError(kind, "the server's words", status=503, retry_after_s=retry_after_s)
-
-
-def accept(_: ChatReply) -> Judgement:
-    return Judgement("accepted", MERGED)
-
-
-def ask(journal: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What another connection sees, that is, what is committed."""
-    with closing(sqlite3.connect(journal)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-class Script:
-    """A provider that goes through its replies and faults, and notes when it was asked for what."""
-
-    def __init__(self, *steps: ChatReply | ProviderError) -> None:
-        self.steps = list(steps)
-        self.sent: list[str] = []
-        self.sent_at: list[float] = []
-        self.on_send: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
-
-    async def complete(self, request: ChatRequest, timeout_s: float) -> ChatReply:
-        self.sent.append(request.key)
-        self.sent_at.append(anyio.current_time())
-        await self.on_send()
-        step = self.steps.pop(0)
-        if isinstance(step, ProviderError):
-            raise step
-        return step
-
-    async def check(self) -> None:
-        pass
+STOP = StoppedError("Stopped on request.")
+ENDS = "SELECT result, cost FROM calls ORDER BY id"
 
 
 @pytest.fixture
@@ -68,38 +41,51 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(simulate, path: Path):
-    """Run `act(caller)` on a clock that jumps, with a real journal; returns how it ended."""
+    """Run `act(desk)` on a clock that jumps, with a real journal; returns how it ended.
+
+    Whatever happens, no slot and no money is left taken, and no call is left open.
+    """
 
     def start(
         script: Script,
-        act: Callable[[Caller], Awaitable[Any]],
-        limiter: Callable[[], Limiter] = lambda: Limiter(8),
-        max_tries: int = 3,
+        act: Callable[[Desk], Awaitable[Any]],
+        limits: dict[str, int] | None = None,
+        **options: Any,
     ) -> Any:
         async def main() -> Any:
-            async with open_journal(path) as journal:
-                caller = Caller(script, limiter(), journal, timeout_s=1.0, max_tries=max_tries)
+            async with open_desk(path, [lane(script, **(limits or {}))], **options) as desk:
                 try:
-                    return await act(caller)
+                    return await act(desk)
                 except (GaveUp, StoppedError) as end:
                     return end
+                finally:
+                    await asyncio.sleep(0.01)  # a copy that lost hears of it in the next turn
+                    assert desk.holds() == (0, 0.0)
 
-        return simulate(main)
+        end = simulate(main)
+        assert ask(path, "SELECT * FROM calls WHERE ended_at IS NULL") == []
+        return end
 
     return start
 
 
-async def one_call(caller: Caller) -> Judgement:
-    return await caller.call(0, request(), accept)
+async def one_call(desk: Desk) -> Judgement:
+    return await desk.call()
+
+
+async def many_calls(desk: Desk, *keys: str) -> None:
+    async with anyio.create_task_group() as tasks:
+        for position, key in enumerate(keys):
+            tasks.start_soon(desk.call, key, position)
 
 
 def test_a_fault_that_may_pass_is_sent_again_after_the_wait_the_server_asked_for(run, path):
-    script = Script(fault(FaultKind.SERVER, 7.0), REPLY)
+    script = Script([fault(FaultKind.SERVER, 7.0), REPLY])
 
     judgement = run(script, one_call)
 
     assert judgement == Judgement("accepted", MERGED)
-    assert 7.0 <= script.sent_at[1] - script.sent_at[0] <= 8.5
+    assert 7.0 <= script.sent_at[1] - script.sent_at[0] <= 7.71
     assert ask(path, "SELECT result, http_status FROM calls ORDER BY id") == [
         ("server", 503),
         ("accepted", 200),
@@ -107,32 +93,25 @@ def test_a_fault_that_may_pass_is_sent_again_after_the_wait_the_server_asked_for
 
 
 def test_the_slot_is_free_while_a_request_waits_for_its_next_try(run):
-    script = Script(fault(FaultKind.SERVER, 60.0), REPLY, REPLY)
-
-    async def two_calls(caller: Caller) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(caller.call, 0, request("first"), accept)
-            tasks.start_soon(caller.call, 1, request("second"), accept)
-
-    run(script, two_calls, limiter=lambda: Limiter(1))
-
+    script = Script([fault(FaultKind.SERVER, 60.0)])
+    run(script, lambda desk: many_calls(desk, "first", "second"), {"max_in_flight": 1})
     assert script.sent == ["first", "second", "first"]
 
 
 def test_rate_limits_use_up_no_tries(run):
-    script = Script(*[fault(FaultKind.RATE_LIMIT, 1.0)] * 10, fault(FaultKind.SERVER), REPLY)
+    script = Script([*[fault(FaultKind.RATE_LIMIT, 1.0)] * 10, fault(FaultKind.SERVER), REPLY])
     assert run(script, one_call, max_tries=2).verdict == "accepted"
 
 
 def test_waits_for_a_rate_that_the_server_does_not_tell_grow_longer(run):
-    script = Script(*[fault(FaultKind.RATE_LIMIT)] * 6, REPLY)
+    script = Script([fault(FaultKind.RATE_LIMIT)] * 6)
     run(script, one_call)
     waits = [after - before for before, after in pairwise(script.sent_at)]
     assert waits[5] > 4 * waits[0]
 
 
 def test_a_request_is_given_up_after_its_last_try(run, path):
-    script = Script(*[fault(FaultKind.SERVER)] * 9)
+    script = Script([fault(FaultKind.SERVER)] * 9)
     end = run(script, one_call, max_tries=3)
     assert isinstance(end, GaveUp)
     assert end.fault.kind is FaultKind.SERVER
@@ -141,44 +120,44 @@ def test_a_request_is_given_up_after_its_last_try(run, path):
 
 
 def test_a_verdict_on_the_payload_is_not_asked_for_twice(run):
-    script = Script(fault(FaultKind.CONTEXT_LENGTH), REPLY)
+    script = Script([fault(FaultKind.CONTEXT_LENGTH)])
     assert isinstance(run(script, one_call), GaveUp)
     assert len(script.sent) == 1
 
 
 def test_a_refused_key_stops_the_run_at_once(run, path):
-    script = Script(fault(FaultKind.AUTH), REPLY)
+    script = Script([fault(FaultKind.AUTH)])
     end = run(script, one_call)
     assert isinstance(end, StoppedError)
     assert "check the key" in str(end)
     assert len(script.sent) == 1
-    assert ask(path, "SELECT result FROM calls WHERE ended_at NOT NULL") == [("auth",)]
+    assert ask(path, ENDS) == [("auth", 0.0)]
 
 
 def test_one_reply_among_many_refused_payloads_lets_the_run_go_on(run):
     refusal = fault(FaultKind.BAD_REQUEST)
-    script = Script(*[refusal] * 19, REPLY, *[refusal] * 20)
+    script = Script([*[refusal] * 19, REPLY, *[refusal] * 20])
 
-    async def call_on(caller: Caller) -> None:
+    async def call_on(desk: Desk) -> None:
         while True:
             with suppress(GaveUp):
-                await one_call(caller)
+                await one_call(desk)
 
     assert isinstance(run(script, call_on), StoppedError)
     assert len(script.sent) == 40
 
 
 def test_the_intent_is_committed_before_the_send_and_the_end_after_it(run, path):
-    script = Script(REPLY)
+    script = Script()
     seen_on_send: list[Any] = []
 
     async def look() -> None:
-        seen_on_send.append(ask(path, "SELECT request_key, ended_at FROM calls"))
+        seen_on_send.append(ask(path, "SELECT request_key, reserved, ended_at FROM calls"))
 
     script.on_send = look
     run(script, one_call)
 
-    assert seen_on_send == [[("k", None)]]
+    assert seen_on_send == [[("k", 1.0, None)]]
     assert ask(path, "SELECT result, ended_at >= begun_at FROM calls") == [("accepted", 1)]
     assert ask(path, "SELECT request_key, text FROM replies") == [("k", "the text")]
     assert ask(path, "SELECT position, status FROM outcomes") == [(0, "merged")]
@@ -186,89 +165,361 @@ def test_the_intent_is_committed_before_the_send_and_the_end_after_it(run, path)
 
 @pytest.mark.parametrize(("reply", "granted_after_s"), [(REPLY, 0.0), (UNREPORTED, 10.0)])
 def test_the_tokens_that_a_server_reports_settle_those_reserved(run, reply, granted_after_s):
-    script = Script(reply, reply)
+    script = Script(last=reply)
 
-    async def two_calls(caller: Caller) -> None:
-        await one_call(caller)
-        await one_call(caller)
+    async def two_calls(desk: Desk) -> None:
+        await desk.call()
+        await desk.call()
 
-    run(script, two_calls, limiter=lambda: Limiter(8, tpm=6000))  # 100 a second; 1010 reserved
+    run(script, two_calls, {"tpm": 6000})  # 100 a second; 1010 reserved
 
     assert script.sent_at[1] - script.sent_at[0] == pytest.approx(granted_after_s, abs=0.5)
 
 
-# Cancelling a call is how a run drains.
+def test_a_request_larger_than_the_limit_is_given_up_without_a_call(run, path):
+    script = Script()
+    end = run(script, one_call, {"tpm": 1009})
+    assert isinstance(end, GaveUp)
+    assert end.fault.kind is FaultKind.TOO_LARGE
+    assert "1,010 tokens" in str(end)
+    assert (script.sent, ask(path, ENDS)) == ([], [])
 
 
-async def until(is_true: Callable[[], object]) -> None:
-    # The writer's thread and the limiter's queue signal nobody but the call.
-    while not is_true():  # noqa: ASYNC110
-        await anyio.sleep(0.001)
+# What a call costs.
+
+
+def test_a_reply_costs_what_the_server_reports_and_all_that_was_reserved_where_it_does_not(
+    run, path
+):
+    script = Script([REPLY, UNREPORTED])
+    spent: list[float] = []
+
+    async def two_calls(desk: Desk) -> None:
+        for _ in range(2):
+            await desk.call()
+            spent.append(desk.budget.spent)
+
+    run(script, two_calls)
+
+    assert spent == pytest.approx([0.005, 1.005])
+    assert ask(path, ENDS) == [("accepted", 0.005), ("accepted", 1.0)]
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_fault_costs_all_that_was_reserved_only_where_the_server_may_have_done_the_work(
+    run, path, kind, was_sent
+):
+    may_be_billed = {FaultKind.TIMEOUT, FaultKind.CONNECTION, FaultKind.MALFORMED}
+    script = Script([fault(kind, 1.0, was_sent=was_sent)])
+
+    async def act(desk: Desk) -> float:
+        with suppress(GaveUp, StoppedError):
+            await desk.call()
+        return desk.budget.spent
+
+    spent = run(script, act, max_tries=2)
+
+    cost = 1.0 if kind in may_be_billed and was_sent else 0.0
+    assert ask(path, ENDS)[0] == (str(kind), cost)
+    assert spent == pytest.approx(cost + (0.005 if RULES[kind].retry else 0.0))
+
+
+def test_a_call_waits_for_money_that_another_may_give_back(run):
+    script = Script(last=After(10.0))
+    run(script, lambda desk: many_calls(desk, "first", "second"), cap=1.5)
+    assert script.sent == ["first", "second"]
+    assert script.sent_at[1] - script.sent_at[0] == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_run_whose_money_is_spent_stops_before_the_call_that_could_pass_the_cap(run, path):
+    script = Script(last=UNREPORTED)
+
+    async def call_on(desk: Desk) -> None:
+        while True:
+            await desk.call()
+
+    end = run(script, call_on, cap=3.5)
+
+    assert isinstance(end, StoppedError)
+    assert "--max-cost" in str(end)
+    assert ask(path, ENDS) == [("accepted", 1.0)] * 3
+
+
+def test_what_earlier_sessions_spent_counts(run, path):
+    script = Script(last=UNREPORTED)
+    run(script, one_call, cap=1.5)
+    assert isinstance(run(script, one_call, cap=1.5), StoppedError)
+    assert len(script.sent) == 1
+
+
+# Deadlines.
+
+
+async def learn(lane_: Lane, seconds: float) -> None:
+    """Let a lane see enough calls of that length."""
+    for _ in range(ENOUGH):
+        lane_.latencies.add(seconds)
+
+
+def test_a_call_may_take_as_long_as_the_user_says_until_latencies_are_known(run):
+    script = Script()
+    run(script, one_call, timeout_s=77.0)
+    assert script.timeouts == [77.0]
+
+
+def test_a_call_that_takes_far_longer_than_others_did_is_given_up_and_sent_again(run, path):
+    script = Script([After(NEVER), REPLY])
+
+    async def act(desk: Desk) -> Judgement:
+        await learn(desk.lane, 2.0)
+        return await desk.call()
+
+    assert run(script, act).verdict == "accepted"
+    assert script.timeouts == [LOST_AT * 2.0] * 2
+    assert ask(path, ENDS) == [("timeout", 1.0), ("accepted", 0.005)]
+
+
+def test_a_server_that_has_become_slower_than_all_that_was_learned_is_waited_for(run):
+    script = Script(last=After(30.0))
+
+    async def act(desk: Desk) -> Judgement:
+        await learn(desk.lane, 1.0)
+        return await desk.call()
+
+    assert run(script, act, max_tries=100).verdict == "accepted"
+    assert script.timeouts[0] == LOST_AT
+    assert script.timeouts[-1] == 80.0
+
+
+# Stopping: who waits to send gets the error, an exchange under way is finished and committed.
+
+
+def stopping_after(seconds: float, *keys: str) -> Callable[[Desk], Awaitable[tuple[float, list]]]:
+    """Make calls and stop after a while; returns how long all took, and how each ended."""
+
+    async def act(desk: Desk) -> tuple[float, list[Any]]:
+        calls = [asyncio.ensure_future(desk.call(key, n)) for n, key in enumerate(keys)]
+        await asyncio.sleep(seconds)
+        desk.caller.stop(STOP)
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        return anyio.current_time(), ends
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("limits", "cap", "stopped_at"),
+    [
+        ({"max_in_flight": 1}, None, 20.0),
+        ({"rpm": 1}, None, 80.0),
+        ({"tpm": 1020}, None, 20.0),
+        ({}, 1.5, 20.0),
+    ],
+    ids=["place", "requests", "tokens", "money"],
+)
+def test_a_stop_ends_the_wait_of_a_call_that_is_not_sent_yet(run, path, limits, cap, stopped_at):
+    script = Script(last=After(70.0, UNREPORTED))
+
+    took_s, ends = run(script, stopping_after(stopped_at, "first", "second"), limits, cap=cap)
+
+    assert script.sent == ["first"]
+    assert ends == [Judgement("accepted", MERGED), STOP]
+    assert took_s == pytest.approx(script.sent_at[0] + 70.0, abs=0.1)
+    # Whoever waits for money has written no intent yet.
+    assert ask(path, ENDS) == [("accepted", 1.0), ("not_sent", 0.0)][: 1 if cap else 2]
+
+
+def test_a_stop_ends_the_wait_for_the_next_try(run, path):
+    script = Script([fault(FaultKind.SERVER, 100.0)])
+    took_s, ends = run(script, stopping_after(20.0, "k"))
+    assert took_s == pytest.approx(20.0, abs=0.1)
+    assert ends == [STOP]
+    assert ask(path, ENDS) == [("server", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("end", "recorded"), [(REPLY, "accepted"), (fault(FaultKind.SERVER, 100.0), "server")]
+)
+def test_an_exchange_under_way_is_finished_and_committed_when_the_run_stops(
+    run, path, end, recorded
+):
+    script = Script(last=After(5.0, end))
+
+    took_s, ends = run(script, stopping_after(1.0, "k"))
+
+    assert took_s == pytest.approx(5.0, abs=0.1)
+    assert ends == [Judgement("accepted", MERGED) if end is REPLY else STOP]
+    assert ask(path, "SELECT result FROM calls") == [(recorded,)]
+    outcomes = ask(path, "SELECT status FROM outcomes")
+    assert outcomes == ([("merged",)] if end is REPLY else [])
+
+
+def test_nothing_is_sent_once_the_run_has_stopped(run, path):
+    async def act(desk: Desk) -> Judgement:
+        desk.caller.stop(STOP)
+        return await desk.call()
+
+    script = Script()
+    assert run(script, act) is STOP
+    assert script.sent == []
 
 
 @pytest.mark.parametrize("limits", [{"max_in_flight": 1}, {"max_in_flight": 9, "rpm": 1}])
 def test_a_call_cancelled_while_it_waits_for_a_slot_is_not_sent_and_leaves_none_taken(
     run, path, limits
 ):
-    script = Script(REPLY)
-    limiters: list[Limiter] = []
+    script = Script(last=After(70.0))
 
-    def limiter() -> Limiter:
-        limiters.append(Limiter(**limits))
-        return limiters[0]
+    async def cancel_one(desk: Desk) -> None:
+        first = asyncio.ensure_future(desk.call("first"))
+        await asyncio.sleep(61)
+        second = asyncio.ensure_future(desk.call("second"))
+        await asyncio.sleep(1)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
 
-    def is_waiting() -> bool:
-        places = limiters[0]._places.statistics()
-        return places.tasks_waiting == 1 or limiters[0].in_flight == 2
+    run(script, cancel_one, limits)
 
-    async def cancel_one(caller: Caller) -> None:
-        async with limiters[0].slot(1), anyio.create_task_group() as tasks:
-            tasks.start_soon(one_call, caller)
-            await until(is_waiting)
-            tasks.cancel_scope.cancel()
-
-    run(script, cancel_one, limiter)
-
-    assert script.sent == []
-    assert ask(path, "SELECT result FROM calls WHERE ended_at NOT NULL") == [("not_sent",)]
-    assert limiters[0].in_flight == 0
+    assert script.sent == ["first"]
+    assert sorted(ask(path, ENDS)) == [("accepted", 0.005), ("not_sent", 0.0)]
 
 
-@pytest.mark.parametrize(
-    ("end", "recorded"), [(REPLY, "accepted"), (fault(FaultKind.SERVER, 100.0), "server")]
-)
-def test_an_exchange_under_way_is_finished_and_committed_when_its_call_is_cancelled(
-    run, path, end, recorded
+def test_a_call_cancelled_in_its_exchange_may_have_been_billed(run, path):
+    async def cancel_one(desk: Desk) -> None:
+        call = asyncio.ensure_future(desk.call())
+        await asyncio.sleep(1)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    run(Script(last=After(5.0)), cancel_one)
+    assert ask(path, ENDS) == [("abandoned", 1.0)]
+
+
+# Hedging: whichever copy gets a reply first counts.
+
+HEDGED_S = 1.5
+
+
+def hedged(script: Script, run: Any, *, act: Any = one_call, **options: Any) -> Any:
+    """Run `act` with a 99th percentile of a second."""
+
+    async def learned(desk: Desk) -> Any:
+        await learn(desk.lane, 1.0)
+        return await act(desk)
+
+    return run(script, learned, hedge=True, **options)
+
+
+def test_a_call_of_usual_length_is_sent_once(run):
+    script = Script(last=After(HEDGED_S - 0.1))
+    hedged(script, run)
+    assert len(script.sent) == 1
+
+
+def test_nothing_is_sent_twice_before_latencies_are_known(run):
+    script = Script(last=After(70.0))
+    run(script, one_call, hedge=True)
+    assert len(script.sent) == 1
+
+
+@pytest.mark.parametrize("faster", [0, 1])
+def test_the_first_of_two_replies_counts_and_the_other_copy_costs_all_that_was_reserved(
+    run, path, faster
 ):
-    script = Script(end, REPLY)
+    replies = [ChatReply(f"copy {place}", "stop", 5, 5) for place in range(2)]
+    took_s = [2.0, 2.0]
+    took_s[faster] = 0.3 if faster else 1.7
+    script = Script([After(*step) for step in zip(took_s, replies, strict=True)])
 
-    async def cancel_one(caller: Caller) -> float:
-        async with anyio.create_task_group() as tasks:
+    hedged(script, run)
 
-            async def on_send() -> None:
-                tasks.cancel_scope.cancel()
-                await anyio.sleep(5)
+    assert script.sent_at[1] - script.sent_at[0] == pytest.approx(HEDGED_S, abs=0.01)
+    ends = [("abandoned", 1.0)] * 2
+    ends[faster] = ("accepted", 0.005)
+    assert ask(path, ENDS) == ends
+    assert ask(path, "SELECT text FROM replies") == [(f"copy {faster}",)]
 
-            script.on_send = on_send
-            tasks.start_soon(one_call, caller)
-        return anyio.current_time()
 
-    assert 5 <= run(script, cancel_one) < 10
+def test_two_replies_at_the_same_moment_are_both_accounted_for(run, path):
+    # Each in its own task, resolved in one turn of the loop.
+    both = asyncio.Event()
+    script = Script()
+
+    async def answer_together() -> None:
+        if len(script.sent) == 2:
+            both.set()
+        await both.wait()
+
+    script.on_send = answer_together
+    hedged(script, run)
+    assert sorted(ask(path, ENDS)) == [("abandoned", 0.005), ("accepted", 0.005)]
+
+
+@pytest.mark.parametrize("first", [After(1.6, fault(FaultKind.SERVER)), After(2.0)])
+@pytest.mark.parametrize("second", [After(0.05, fault(FaultKind.SERVER)), After(0.3)])
+def test_a_copy_that_fails_does_not_fail_the_call_unless_the_other_does(
+    run, path, first, second
+):
+    script = Script([first, second])
+    hedged(script, run)
+    verdicts = [result for result, _ in ask(path, ENDS)]
+    assert verdicts.count("accepted") == 1
+    # Only where both copies failed is there a next try.
+    failed = all(isinstance(step.end, Exception) for step in (first, second))
+    assert len(script.sent) == (3 if failed else 2)
+    assert len(ask(path, "SELECT 1 FROM outcomes")) == 1
+
+
+def test_both_copies_may_fail_at_the_same_moment(run, path):
+    both = asyncio.Event()
+    script = Script([fault(FaultKind.SERVER), fault(FaultKind.TIMEOUT)])
+
+    async def fail_together() -> None:
+        if len(script.sent) == 2:
+            both.set()
+        await both.wait()
+
+    script.on_send = fail_together
+    hedged(script, run)
+    assert sorted(result for result, _ in ask(path, ENDS)) == ["accepted", "server", "timeout"]
+
+
+def test_a_copy_that_waits_for_money_ends_with_the_call(run, path):
+    script = Script(last=After(3.0))
+    hedged(script, run, cap=1.5)
     assert len(script.sent) == 1
-    assert ask(path, "SELECT result FROM calls WHERE ended_at NOT NULL") == [(recorded,)]
-    outcomes = ask(path, "SELECT status FROM outcomes")
-    assert outcomes == ([("merged",)] if end is REPLY else [])
+    assert ask(path, ENDS) == [("accepted", 0.005)]
 
 
-def test_a_call_cancelled_while_it_waits_for_its_next_try_ends_at_once(run, path):
-    script = Script(fault(FaultKind.SERVER, 100.0), REPLY)
+def test_a_copy_that_waits_for_a_place_ends_with_the_call(run, path):
+    async def two_calls(desk: Desk) -> None:
+        await many_calls(desk, "first", "second")
 
-    async def cancel_one(caller: Caller) -> float:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one_call, caller)
-            await until(lambda: ask(path, "SELECT 1 FROM calls WHERE ended_at NOT NULL"))
-            tasks.cancel_scope.cancel()
-        return anyio.current_time()
+    script = Script([After(3.0), After(3.5)], last=After(3.0))
+    hedged(script, run, act=two_calls, limits={"max_in_flight": 2})
+    ends = ask(path, ENDS)
+    assert ends[:2] == [("accepted", 0.005)] * 2
+    # The place that its own call leaves may still reach it.
+    assert set(ends[2:]) <= {("not_sent", 0.0), ("abandoned", 1.0)}
 
-    assert run(script, cancel_one) < 50
-    assert len(script.sent) == 1
+
+def test_a_stop_lets_the_copies_under_way_finish(run, path):
+    async def act(desk: Desk) -> tuple[float, list[Any]]:
+        return await stopping_after(1.6, "k")(desk)
+
+    script = Script([After(3.0), After(NEVER)])
+    took_s, ends = hedged(script, run, act=act)
+    assert (took_s, ends) == (pytest.approx(3.0, abs=0.1), [Judgement("accepted", MERGED)])
+    assert ask(path, ENDS) == [("accepted", 0.005), ("abandoned", 1.0)]
+
+
+def test_a_hedged_call_that_is_cancelled_takes_its_copies_with_it(run, path):
+    async def cancel_one(desk: Desk) -> None:
+        call = asyncio.ensure_future(desk.call())
+        await asyncio.sleep(2.0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    hedged(Script(last=After(3.9)), run, act=cancel_one)
+    assert ask(path, ENDS) == [("abandoned", 1.0)] * 2

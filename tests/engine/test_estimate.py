@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from mergeit_async.config import Settings, build_settings
-from mergeit_async.engine.estimate import Estimate, Range, estimate_run
+from mergeit_async.engine.estimate import Estimate, Range, check_cap, estimate_run
+from mergeit_async.engine.lanes import find_prices
+from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.errors import UsageError
 from mergeit_async.records import ChatRequest, Group, Row
 
 OPENAI = "https://api.openai.com/v1"
@@ -29,7 +32,9 @@ def build(group: Group, sample: int) -> ChatRequest:
 
 
 def estimate(count: int, output: str = "x" * 400, **flags: Any) -> Estimate:
-    return estimate_run(groups(count, output), build, settings(**flags))
+    chosen = settings(**flags)
+    prices = find_prices(chosen, {}).values()
+    return estimate_run(groups(count, output), build, chosen, prices)
 
 
 def test_calls_and_prompt_tokens_range_from_one_reply_a_group_to_every_attempt():
@@ -78,6 +83,30 @@ def test_twice_the_places_in_flight_halve_the_time():
     assert few.low == pytest.approx(2 * many.low)
     assert few.high == pytest.approx(2 * many.high)
     assert many.low < many.high
+
+
+def test_servers_add_up_what_each_of_them_takes():
+    places = {"max_in_flight": 100, "rpm": 60}
+    one, two = (estimate(10_000, base_url=urls, **places) for urls in ((OWN,), (OWN, OWN + "/2")))
+    assert one.seconds.low == pytest.approx(10_000)
+    assert two.seconds.low == pytest.approx(5_000)
+    free = estimate(10_000, base_url=(OWN, OWN + "/2,rpm=1000000"), **places)
+    assert free.seconds.low < 1000
+
+
+def test_the_cost_ranges_from_the_cheapest_to_the_dearest_price():
+    prices = [PriceSheet(1.0, 1.0, 10.0, "given"), PriceSheet(2.0, 2.0, 20.0, "given")]
+    cost = estimate_run(groups(1000), build, settings(), prices).cost_usd
+    tokens = estimate(1000)
+    assert cost.low == pytest.approx(1.0 + tokens.completion_tokens.low * 10 / 1e6)
+    assert cost.high == pytest.approx(3 * (2.0 + 1000 * 300 * 20 / 1e6))
+
+
+def test_a_cap_below_one_call_is_refused_and_one_that_allows_a_call_is_not():
+    prices = [PriceSheet(0.0, 0.0, 100.0, "given"), PriceSheet(0.0, 0.0, 1000.0, "given")]
+    with pytest.raises(UsageError, match=r"--max-cost 0\.029 is less than .*\$0\.030000"):
+        check_cap(0.029, build, prices)
+    check_cap(0.03, build, prices)
 
 
 def test_no_run_is_faster_than_one_of_its_calls():

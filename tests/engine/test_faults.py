@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from mergeit_async.engine.faults import LONGEST_RETRY_AFTER_S, RULES, Breaker, backoff_s
+from mergeit_async.engine.faults import (
+    LONGEST_RETRY_AFTER_S,
+    RULES,
+    Breaker,
+    backoff_s,
+    cost_of,
+)
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
 
 
@@ -91,7 +97,36 @@ def test_the_same_refusal_of_the_first_twenty_payloads_stops_the_run():
         breaker.fault(fault(FaultKind.BAD_REQUEST))
 
 
-def test_a_verdict_on_one_payload_never_stops_the_run():
+VERDICTS = [kind for kind, rule in RULES.items() if rule.verdict]
+
+
+@pytest.mark.parametrize("kind", [*VERDICTS, FaultKind.TOO_LARGE])
+def test_verdicts_on_single_payloads_never_stop_a_run_in_which_others_succeed(kind):
     breaker = Breaker(clock=Clock())
+    breaker.success()
     for _ in range(1000):
-        breaker.fault(fault(FaultKind.CONTEXT_LENGTH))
+        breaker.fault(fault(kind))
+
+
+@pytest.mark.parametrize("kind", [*VERDICTS, FaultKind.TOO_LARGE])
+def test_a_run_whose_first_twenty_payloads_are_all_refused_stops(kind):
+    breaker = Breaker(in_flight=64, clock=Clock())
+    for _ in range(19):
+        breaker.fault(fault(kind))
+    with pytest.raises(StoppedError, match=r"check|raise"):
+        breaker.fault(fault(kind))
+
+
+def test_only_the_servers_word_on_a_payload_keeps_its_originals_for_good():
+    assert set(VERDICTS) == {FaultKind.CONTEXT_LENGTH, FaultKind.CONTENT_FILTER}
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_call_that_was_not_sent_costs_nothing(kind):
+    assert cost_of(ProviderError(kind, "", was_sent=False), reserved=1.0) == 0.0
+
+
+def test_a_call_whose_work_may_have_been_done_costs_all_that_was_reserved():
+    costs = {kind: cost_of(fault(kind), reserved=0.7) for kind in FaultKind}
+    billed = {FaultKind.TIMEOUT, FaultKind.CONNECTION, FaultKind.MALFORMED}
+    assert costs == {kind: 0.7 if kind in billed else 0.0 for kind in FaultKind}

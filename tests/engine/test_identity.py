@@ -38,11 +38,20 @@ OTHER: dict[str, Any] = {
     "max_in_flight": 2,
     "timeout_s": 5.0,
     "max_tries": 2,
+    "hedge": True,
+    "allow_plain_http": True,
+    "allow_network_fs": True,
     "reuse": Path("other_run"),
+    "max_cost": 1.0,
+    "price_in": 1.0,
+    "price_out": 1.0,
 }
 # Places, whose contents are hashed instead, and what only changes the speed.
 SAME_RESULT = {"dataset", "prompts", "base_url", "api_key_env", "rpm", "tpm", "max_in_flight"}
-SAME_RESULT |= {"timeout_s", "max_tries", "reuse"}
+SAME_RESULT |= {"timeout_s", "max_tries", "hedge", "allow_plain_http", "allow_network_fs", "reuse"}
+SAME_RESULT |= {"max_cost", "price_in", "price_out"}
+# Settings that are only allowed together.
+BESIDE: dict[str, dict[str, Any]] = {"price_in": {"price_out": 1.0}, "price_out": {"price_in": 1.0}}
 
 
 def of(**flags: Any) -> Identity:
@@ -55,7 +64,7 @@ def test_each_setting_has_another_value_here():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_the_fingerprint_changes_with_exactly_the_settings_that_change_the_result(name):
-    changed = of(**{name: OTHER[name]})
+    changed = of(**{name: OTHER[name]} | BESIDE.get(name, {}))
     assert (changed.fingerprint == of().fingerprint) is (name in SAME_RESULT)
 
 

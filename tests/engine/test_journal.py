@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.journal import CallEnd, Journal, open_journal
 from mergeit_async.engine.tables import connect_reader, read_outcomes
 from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
@@ -25,14 +25,23 @@ def merged(position: int) -> Outcome:
     return Outcome(position, f"group-{position}", Status.MERGED, 1, merged=example)
 
 
-REPLY = ChatReply("the text", "stop", 12, 34)
+async def write_reply(
+    journal: Journal, position: int, reply: ChatReply, outcome: Outcome | None
+) -> None:
+    """One call from its intent to its reply."""
+    call = journal.next_call()
+    await journal.begin_call(call, position, request("k"), 0.25)
+    end = CallEnd("accepted", 0.125, 200, None, "http://here/v1", 1.5)
+    await journal.settle_call(call, request("k"), reply, end, outcome)
+
+
+REPLY = ChatReply("the text", "stop", 12, 34, 5)
 
 
 async def test_an_outcome_is_there_when_its_write_returns(tmp_path: Path):
     path = tmp_path / "journal.db"
     async with open_journal(path) as journal:
-        call = await journal.begin_call(7, request("k"))
-        await journal.settle_call(call, request("k"), REPLY, "accepted", merged(7))
+        await write_reply(journal, 7, REPLY, merged(7))
         with closing(connect_reader(path)) as reader:
             assert list(read_outcomes(reader)) == [merged(7)]
 
@@ -40,16 +49,16 @@ async def test_an_outcome_is_there_when_its_write_returns(tmp_path: Path):
 async def test_an_intent_without_an_end_is_found_after_a_crash(tmp_path: Path):
     path = tmp_path / "journal.db"
     async with open_journal(path) as journal:
-        await journal.begin_call(3, request("k"))
+        await journal.begin_call(journal.next_call(), 3, request("k"), 0.25)
     with closing(connect_reader(path)) as reader:
-        assert reader.execute("SELECT position, ended_at FROM calls").fetchall() == [(3, None)]
+        found = reader.execute("SELECT position, ended_at, cost, reserved FROM calls").fetchall()
+    assert found == [(3, None, None, 0.25)]
 
 
 async def test_a_paid_reply_is_known_in_the_next_session(tmp_path: Path):
     path = tmp_path / "journal.db"
     async with open_journal(path) as journal:
-        call = await journal.begin_call(0, request("k"))
-        await journal.settle_call(call, request("k"), REPLY, "copy_of_source", None)
+        await write_reply(journal, 0, REPLY, None)
     async with open_journal(path) as journal:
         assert journal.known_reply("k") == REPLY
         assert journal.known_reply("other") is None
@@ -58,11 +67,73 @@ async def test_a_paid_reply_is_known_in_the_next_session(tmp_path: Path):
 
 async def test_replies_of_another_run_are_known(tmp_path: Path):
     async with open_journal(tmp_path / "old.db") as old:
-        call = await old.begin_call(0, request("k"))
-        await old.settle_call(call, request("k"), REPLY, "accepted", merged(0))
+        await write_reply(old, 0, REPLY, merged(0))
     async with open_journal(tmp_path / "new.db", reuse=tmp_path / "old.db") as new:
         assert new.known_reply("k") == REPLY
         assert new.finished == set()
+
+
+async def test_a_call_is_kept_with_its_money_its_server_and_its_time(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        await write_reply(journal, 7, REPLY, None)
+    with closing(connect_reader(path)) as reader:
+        found = reader.execute(
+            "SELECT id, result, http_status, reserved, cost, lane, latency_s FROM calls"
+        ).fetchall()
+    assert found == [(1, "accepted", 200, 0.25, 0.125, "http://here/v1", 1.5)]
+
+
+async def test_a_call_begun_and_ended_in_one_batch_is_kept_as_ended(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    batches: list[str] = []
+    async with open_journal(path) as journal:
+        journal._connection.set_trace_callback(batches.append)
+        async with anyio.create_task_group() as tasks:
+            for position in range(3):
+                call = journal.next_call()
+                tasks.start_soon(journal.begin_call, call, position, request("k"), 0.25)
+            await anyio.lowlevel.checkpoint()
+            for call in range(1, 4):
+                journal.end_call(call, CallEnd("not_sent"))
+    with closing(connect_reader(path)) as reader:
+        found = reader.execute("SELECT id, result, cost FROM calls WHERE ended_at NOT NULL")
+        assert found.fetchall() == [(call, "not_sent", 0.0) for call in range(1, 4)]
+    assert batches.count("COMMIT") == 1
+
+
+async def test_what_was_recorded_last_is_on_disk_when_the_journal_is_closed(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        call = journal.next_call()
+        await journal.begin_call(call, 0, request("k"), 0.25)
+        journal.end_call(call, CallEnd("timeout", 0.25))
+    with closing(connect_reader(path)) as reader:
+        assert reader.execute("SELECT result FROM calls").fetchall() == [("timeout",)]
+
+
+async def test_calls_left_open_count_as_spent_with_all_that_was_reserved(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    async with open_journal(path) as journal:
+        assert journal.spent == 0.0
+        await write_reply(journal, 0, REPLY, None)
+        for cost in (None, 0.5, 0.0):
+            call = journal.next_call()
+            await journal.begin_call(call, 1, request("k"), 2.0)
+            if cost is not None:
+                journal.end_call(call, CallEnd("timeout", cost))
+    async with open_journal(path) as journal:
+        assert journal.spent == 0.125 + 2.0 + 0.5
+
+
+async def test_a_call_has_a_number_that_no_earlier_session_gave(tmp_path: Path):
+    numbers = []
+    for _ in range(3):
+        async with open_journal(tmp_path / "journal.db") as journal:
+            for _ in range(2):
+                numbers.append(journal.next_call())
+                await journal.begin_call(numbers[-1], 0, request("k"), 0.0)
+    assert numbers == list(range(1, 7))
 
 
 async def test_many_writers_share_few_commits(tmp_path: Path):
@@ -114,7 +185,7 @@ async def test_a_write_that_fails_stops_the_run_for_all_that_wait(tmp_path: Path
 async def test_a_damaged_journal_is_refused_by_name(tmp_path: Path):
     path = tmp_path / "journal.db"
     path.write_bytes(b"this is no database" * 500)
-    with pytest.raises(UsageError, match=r"journal\.db cannot be read"):
+    with pytest.raises(UsageError, match=r"journal\.db is damaged"):
         async with open_journal(path):
             pass
 
@@ -144,8 +215,7 @@ def test_any_text_comes_back_as_it_was_written(text: str, excerpt: str):
 
     async def act(path: Path) -> tuple[ChatReply | None, list[Outcome]]:
         async with open_journal(path) as journal:
-            call = await journal.begin_call(5, request("k"))
-            await journal.settle_call(call, request("k"), reply, "no_json", outcome)
+            await write_reply(journal, 5, reply, outcome)
         async with open_journal(path) as journal:
             with closing(connect_reader(path)) as reader:
                 return journal.known_reply("k"), list(read_outcomes(reader))
@@ -157,9 +227,8 @@ def test_any_text_comes_back_as_it_was_written(text: str, excerpt: str):
 async def test_a_value_that_cannot_be_stored_stops_the_run_instead_of_hanging_it(tmp_path: Path):
     too_large = ChatReply("text", "stop", 2**64, 1)
     async with open_journal(tmp_path / "journal.db") as journal:
-        call = await journal.begin_call(0, request("k"))
         with anyio.fail_after(5), pytest.raises(StoppedError):
-            await journal.settle_call(call, request("k"), too_large, "accepted", merged(0))
+            await write_reply(journal, 0, too_large, merged(0))
         with anyio.fail_after(5), pytest.raises(StoppedError):
             await journal.add_outcome(merged(1))
         assert journal.finished == set()

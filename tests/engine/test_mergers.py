@@ -6,22 +6,23 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-import anyio
 import orjson
 import pytest
 
 from mergeit_async.config import build_settings
+from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
 from mergeit_async.engine.journal import open_journal
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, request_builder
-from mergeit_async.errors import FaultKind, ProviderError
+from mergeit_async.errors import FaultKind, ProviderError, StoppedError
 from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.providers.http import HttpChat
 from mergeit_async.records import ChatReply, ChatRequest, Group, Row, Status
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
+from tests.calling import lane
 
 SETTINGS = build_settings({"dataset": Path("rows.jsonl"), "model": "sim-merge"})
 BUILD = request_builder(SETTINGS, load_prompt("merge/v1"))
@@ -83,7 +84,8 @@ async def merging(
 ) -> AsyncIterator[ChatMerger]:
     """A merger that asks `provider` and journals at `path`."""
     async with open_journal(path) as journal:
-        caller = Caller(provider, Limiter(4), journal, timeout_s=5.0, max_tries=1)
+        limiter = Limiter([lane(provider, max_in_flight=4)])
+        caller = Caller(limiter, journal, Budget(), timeout_s=5.0, max_tries=1)
         yield ChatMerger(BUILD, caller, journal, max_attempts)
 
 
@@ -159,6 +161,7 @@ async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
         (FaultKind.CONTEXT_LENGTH, Status.KEPT),
         (FaultKind.CONTENT_FILTER, Status.KEPT),
         (FaultKind.BAD_REQUEST, Status.FAILED),
+        (FaultKind.TOO_LARGE, Status.FAILED),
         (FaultKind.TIMEOUT, Status.FAILED),
     ],
 )
@@ -174,8 +177,8 @@ async def test_only_the_servers_verdict_on_the_payload_keeps_originals_for_good(
 async def test_a_drained_group_sends_no_further_sample(path):
     script = Script(NO_JSON, GOOD)
     async with merging(path, script) as merger:
-        with anyio.CancelScope() as run:
-            script.on_send = run.cancel
+        script.on_send = lambda: merger.stop(StoppedError("Enough."))
+        with pytest.raises(StoppedError, match="Enough"):
             await merger.merge(GROUP)
     assert len(script.requests) == 1
     assert ask(path, "SELECT text FROM replies") == [(NO_JSON.text,)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from mergeit_async.engine.pipeline import TOPICS_AHEAD, Pipeline
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.errors import StoppedError
 from mergeit_async.records import Group, Outcome, Status
 
 NONE = np.zeros(0, np.int64)
@@ -43,12 +45,16 @@ class GatedMerger:
     def __init__(self, planner: CountingPlanner) -> None:
         self.gate = anyio.Event()
         self.planned_at_start: list[int] = []
+        self.stopped_for: list[Exception] = []
         self._planner = planner
 
     async def merge(self, group: Group) -> Outcome:
         self.planned_at_start.append(self._planner.planned)
         await self.gate.wait()
         return Outcome(group.position, group.id, Status.MERGED, 1)
+
+    def stop(self, error: Exception) -> None:
+        self.stopped_for.append(error)
 
 
 async def settle(planner: CountingPlanner) -> None:
@@ -101,21 +107,121 @@ async def test_a_drain_ends_the_run_while_the_planner_is_computing():
     merger = GatedMerger(CountingPlanner(0, 0))
     pipeline = Pipeline(merger, load, frozenset(), workers=2, observe=lambda _: None)
 
+    async def drain_soon() -> None:
+        await anyio.sleep(0.2)
+        pipeline.drain()
+        merger.gate.set()
+
     with anyio.fail_after(1.5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pipeline.run, slow_topics())
-            await anyio.sleep(0.2)
-            pipeline.drain()
-    assert pipeline.is_drained
+            tasks.start_soon(drain_soon)
+            with pytest.raises(StoppedError, match="Stopped on request"):
+                await pipeline.run(slow_topics())
 
 
-async def test_an_error_in_one_merge_ends_the_run():
-    class Broken:
-        async def merge(self, group: Group) -> Outcome:
-            raise RuntimeError("a bug")
+class Failing:
+    """Merges until a group whose merge fails; what is under way then takes its time."""
 
+    def __init__(self, at: int, error: Exception) -> None:
+        self.merged: list[int] = []
+        self._at, self._error = at, error
+
+    async def merge(self, group: Group) -> Outcome:
+        if group.position == self._at:
+            raise self._error
+        await anyio.sleep(0.1)
+        self.merged.append(group.position)
+        return Outcome(group.position, group.id, Status.MERGED, 1)
+
+    def stop(self, error: Exception) -> None:
+        assert error is self._error
+
+
+async def test_an_error_in_one_merge_ends_the_run_when_the_others_under_way_are_done():
     planner = CountingPlanner(n_topics=100, n_groups=10)
-    pipeline = Pipeline(Broken(), load, frozenset(), workers=4, observe=lambda _: None)
-    with pytest.raises(ExceptionGroup):
+    merger = Failing(at=2, error=RuntimeError("a bug"))
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    with pytest.raises(RuntimeError, match="a bug"):
         await pipeline.run(planner.topics())
     assert planner.planned < 100
+    assert sorted(merger.merged) == [0, 1]
+    assert len(outcomes) == 2
+
+
+async def test_an_error_of_the_planner_ends_the_run():
+    def broken_topics() -> Iterator[PlannedTopic]:
+        yield topic(0, 1)
+        raise StoppedError("The disk is full.")
+
+    merger = GatedMerger(CountingPlanner(0, 0))
+    merger.gate.set()
+    pipeline = Pipeline(merger, load, frozenset(), workers=2, observe=lambda _: None)
+    with pytest.raises(StoppedError, match="The disk is full"):
+        await pipeline.run(broken_topics())
+    assert [str(error) for error in merger.stopped_for] == ["The disk is full."]
+
+
+async def test_a_drain_begins_no_group_and_raises_the_error_it_is_for():
+    planner = CountingPlanner(n_topics=100, n_groups=10)
+    merger = GatedMerger(planner)
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    error = StoppedError("The server is gone.")
+
+    async def drain_soon() -> None:
+        await settle(planner)
+        pipeline.drain(error)
+        pipeline.drain(StoppedError("A later reason."))
+        await anyio.sleep(0.1)
+        merger.gate.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain_soon)
+        with pytest.raises(StoppedError) as ended:
+            await pipeline.run(planner.topics())
+
+    assert ended.value is error
+    assert merger.stopped_for == [error]
+    assert len(outcomes) == len(merger.planned_at_start) == 4
+    assert planner.planned < 100
+
+
+async def test_a_cancelled_run_finishes_what_is_under_way_and_begins_nothing_more():
+    planner = CountingPlanner(n_topics=100, n_groups=10)
+    merger = GatedMerger(planner)
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline.run, planner.topics())
+            await settle(planner)
+            asyncio.get_running_loop().call_later(0.2, merger.gate.set)
+            scope.cancel()
+
+    assert scope.cancelled_caught
+    assert len(outcomes) == len(merger.planned_at_start) == 4
+    assert len(merger.stopped_for) == 1
+
+
+async def test_more_groups_are_merged_at_once_when_the_run_is_widened():
+    planner = CountingPlanner(n_topics=10, n_groups=10)
+    merger = GatedMerger(planner)
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    under_way: list[int] = []
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipeline.run, planner.topics())
+        for workers in (3, 7, 5, 20):
+            await settle(planner)
+            under_way.append(len(merger.planned_at_start))
+            pipeline.widen(workers)
+        await settle(planner)
+        under_way.append(len(merger.planned_at_start))
+        merger.gate.set()
+
+    assert under_way == [4, 4, 7, 7, 20]
+    assert sorted(outcome.position for outcome in outcomes) == list(range(100))
+    pipeline.widen(100)  # nothing is left to do

@@ -6,7 +6,8 @@ import pytest
 
 from mergeit_async.config import build_settings
 from mergeit_async.engine.identity import Identity
-from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.journal import CallEnd, Journal, open_journal
+from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp
 from mergeit_async.engine.status import RunStatus, read_status
 from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
@@ -23,6 +24,13 @@ def run(tmp_path: Path) -> RunDir:
 
 def request(key: str) -> ChatRequest:
     return ChatRequest(key, "m", (Message("user", "merge"),), 0.0, 100, 0, 10)
+
+
+async def begin(journal: Journal, position: int) -> int:
+    """Begin a call for which a dollar is reserved."""
+    call = journal.next_call()
+    await journal.begin_call(call, position, request(str(position)), 1.0)
+    return call
 
 
 def outcome(position: int, status: Status, reason: str | None = None) -> Outcome:
@@ -44,14 +52,14 @@ async def test_groups_and_calls_are_counted_by_what_came_of_them(run):
                 ("no_json", None),
             ]
         ):
-            call = await journal.begin_call(position, request(str(position)))
-            reply = ChatReply("text", "stop", 100, None if position else 20)
-            await journal.settle_call(call, request(str(position)), reply, verdict, ended)
-        await journal.end_call(await journal.begin_call(4, request("4")), "timeout")
-        await journal.end_call(await journal.begin_call(5, request("5")), "not_sent")
-        await journal.begin_call(6, request("6"))
+            call = await begin(journal, position)
+            reply = ChatReply("text", "stop", 100, None if position else 20, 30)
+            end = CallEnd(verdict, 0.25)
+            await journal.settle_call(call, request(str(position)), reply, end, ended)
+        journal.end_call(await begin(journal, 4), CallEnd("timeout", 1.0))
+        journal.end_call(await begin(journal, 5), CallEnd("not_sent"))
+        await begin(journal, 6)
         await journal.add_outcome(outcome(4, Status.FAILED, "timeout"))
-
         status = read_status(run)
 
     assert status.groups == {"merged": 2, "kept": 1, "failed": 1}
@@ -65,6 +73,25 @@ async def test_groups_and_calls_are_counted_by_what_came_of_them(run):
         "unknown": 1,
     }
     assert (status.prompt_tokens, status.completion_tokens) == (400, 20)
+    assert status.cached_tokens == 120
+    assert status.spent_usd is None, "no price is known"
+    (unknown,) = status.unknown_calls
+    assert (unknown.position, unknown.request_key, unknown.reserved_usd) == (6, "6", 1.0)
+    assert status.unknown_usd == 1.0
+
+
+async def test_what_a_run_spent_counts_calls_that_were_left_open(tmp_path):
+    run = RunDir(tmp_path / "run")
+    settings = build_settings({"dataset": tmp_path / "rows.jsonl", "max_cost": 5.0})
+    prices = {"http://here/v1": PriceSheet(1.0, 1.0, 1.0, "given")}
+    run.create(Record(settings, Identity("rows", {}), Stamp(1, 2), prices))
+    async with open_journal(run.journal) as journal:
+        journal.end_call(await begin(journal, 0), CallEnd("accepted", 0.25))
+        await begin(journal, 1)
+    status = read_status(run)
+    assert (status.spent_usd, status.max_cost_usd, status.unknown_usd) == (1.25, 5.0, 1.0)
+    with run.locked():
+        assert read_status(run).unknown_calls == [], "they are under way"
 
 
 def test_a_run_is_running_while_it_is_locked_and_finished_once_it_has_a_result(run):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections import Counter
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mergeit_async.merging import gate
 from mergeit_async.merging.gate import check_merge
+from mergeit_async.merging.parse import FIELDS
 from mergeit_async.records import Example, Row
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -105,6 +112,24 @@ def test_labels_of_the_rows_shown_are_refused_unless_a_source_has_them(
 
     assert _reason(merged) == "example_leak"
     assert _reason(merged, _source(text)) is None
+
+
+MADE, KINDS = ("merged", "combined"), ("instruction", "example", "task")
+COUNTED = ("both", "two", "first", "second", "original")
+PHRASES = [
+    *(f"Mind the {made} {kind}s." for made in MADE for kind in KINDS),
+    *(f"Mind the Source {kind}." for kind in ("instruction", "example", "row")),
+    *(f"Mind {which} instructions." for which in COUNTED),
+    *(f"Mind {which} source instructions." for which in COUNTED),
+    *(f"Do it.\n\n- {which}instruction # :" for which in ("", "new ", "final ", "merged ")),
+    *(f"Do it.\n** {made} {field}:" for made in MADE for field in ("input", "output", "response")),
+    *(f"Do it.\n{label.upper()} #3." for label in (*FIELDS[1:], "row", "prompt", "example")),
+]
+
+
+@pytest.mark.parametrize("text", PHRASES)
+def test_every_phrase_of_the_merging_itself_is_seen(text: str) -> None:
+    assert _reason(_merged(instruction=text)) == "example_leak"
 
 
 def test_an_answer_may_number_what_the_instruction_asks_for() -> None:
@@ -207,6 +232,35 @@ def test_long_hostile_text_is_read_in_bounded_time(unit: str) -> None:
     refusal = check_merge(_merged(input=f"{text}x]", output=f"[{text}"), [_source(text)])
 
     assert refusal is None or refusal.reason in {"placeholder", "printed_structure"}
+
+
+PATTERNS = (gate._LEAK, gate._NUMBERED, gate._NAMED, gate._PLACEHOLDER, gate._OMISSION)
+DEFECTS = st.one_of([st.from_regex(pattern) for pattern in PATTERNS]) | st.just("```\nx\n```")
+# Letters that regular expressions take for others without regard to case.
+SPELT = st.sampled_from(["aa", "iı", "iİ", "sſ", "k\u212a", " \u0345"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(DEFECTS, SPELT, st.sampled_from(FIELDS))
+def test_whatever_the_patterns_find_in_a_field_shows_in_the_whole_row(
+    text: str, spelt: str, field: str
+) -> None:
+    merged = _merged(**{field: text.replace(spelt[0], spelt[1])})
+
+    found = list(gate._find_field_defects(field, merged, ()))
+
+    joined = gate._join(merged)
+    assert gate._is_suspect(joined, joined.casefold()) or not found
+
+
+def test_casefold_is_what_regular_expressions_ignore_but_for_letters_that_are_named() -> None:
+    letter, sign = re.compile("[a-z]", re.IGNORECASE), re.compile(r"\W")
+    every = [chr(code) for code in range(sys.maxunicode + 1)]
+
+    unlike = {c for c in every if letter.match(c) and c.casefold() not in ascii_lowercase}
+    unlike |= {c for c in every if sign.match(c) and not sign.fullmatch(c.casefold())}
+
+    assert unlike == set(gate._UNFOLDABLE)
 
 
 @pytest.mark.parametrize("file", ["alpaca_17k.jsonl", "code_alpaca_2k.json"])

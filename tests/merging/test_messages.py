@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mergeit_async.merging.messages import EXTRA_TOKENS, build_request, estimate_tokens
 from mergeit_async.records import ChatRequest, Example, Group, Message, Row
@@ -58,6 +61,10 @@ def test_equal_requests_have_equal_keys_and_all_else_differs() -> None:
     assert len(set(keys)) == 5
 
 
+def test_keys_are_what_they_always_were() -> None:
+    assert _build(_group("Add.", "Count."), sample=1).key == "a19876c85d251068f9e59a77d999fae6"
+
+
 def test_the_reply_may_be_twice_as_long_as_the_sources_and_some_more() -> None:
     request = _build(_group("x" * 400, "y" * 800))
 
@@ -81,3 +88,10 @@ def test_the_estimate_covers_every_turn() -> None:
 )
 def test_tokens_are_estimated_from_the_bytes(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
+
+
+@given(st.text() | st.text("ascii \n"))
+def test_tokens_of_any_text_follow_one_formula(text: str) -> None:
+    n_more_bytes = len(text.encode()) - len(text)
+
+    assert estimate_tokens(text) == math.ceil(len(text) / 4 + n_more_bytes * 3 / 8)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mergeit_async.merging.parse import MAX_STARTS, find_objects, parse_reply
+from mergeit_async.merging.parse import FIELDS, MAX_STARTS, find_objects, parse_reply
 from mergeit_async.records import Example, Refusal
 
 ROW = Example("Add.", "1 2", "3")
@@ -134,6 +134,33 @@ def test_what_was_written_as_json_is_read_back(
     reply = json.dumps(value, ensure_ascii=ascii_only)
 
     assert parse_reply(reply + prose) == Example(instruction, "", output)
+
+
+KEYS = st.sampled_from(["instruction", "input", "output", "Input ", "OUTPUT", "why"])
+VALUES = (
+    st.text(st.characters() | st.sampled_from("\r\n {}<")) | st.none() | st.floats() | st.booleans()
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4), st.booleans())
+@example({"instruction": "\ud83d", "input": "", "output": "\ude00"}, True)
+@example({"instruction": "a", "input": "b", "Input ": "c", "output": "d"}, True)
+def test_an_object_alone_is_read_as_one_among_prose(
+    value: dict[str, object], ascii_only: bool
+) -> None:
+    reply = json.dumps(value, ensure_ascii=ascii_only)
+
+    alone, among_prose = parse_reply(reply), parse_reply(f"See: {reply}")
+
+    assert alone == among_prose or (not value and _reason(reply) == "no_json")
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(FIELDS, st.text(st.characters() | st.just("\r")))))
+@example({"instruction": "a", "input": "\ud83d", "output": "b"})
+def test_a_row_alone_is_read_as_one_among_prose(value: dict[str, str]) -> None:
+    reply = json.dumps(value)
+
+    assert parse_reply(reply) == parse_reply(f"See: {reply}")
 
 
 @pytest.mark.parametrize(

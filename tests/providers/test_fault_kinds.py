@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergeit_async.errors import FaultKind
+from mergeit_async.providers.answer import BadAnswer
 from mergeit_async.providers.fault_kinds import (
     CLIENT_FAILURES,
     EXCERPT_CHARS,
@@ -38,6 +39,7 @@ SYSTEM_ERRORS: set[type[Exception]] = {
     ssl.SSLCertVerificationError,
     socket.gaierror,
     IncompleteReadError,
+    BadAnswer,
     UnicodeDecodeError,
     UnicodeEncodeError,
     orjson.JSONDecodeError,
@@ -69,6 +71,7 @@ def test_every_error_of_the_client_is_caught_and_has_a_kind(error_type: type[Exc
         (aiohttp.ClientConnectorCertificateError, FaultKind.CONNECTION),
         (aiohttp.ClientPayloadError, FaultKind.CONNECTION),
         (ConnectionResetError, FaultKind.CONNECTION),
+        (BadAnswer, FaultKind.MALFORMED),
         (aiohttp.ClientResponseError, FaultKind.MALFORMED),
         (http_exceptions.TransferEncodingError, FaultKind.MALFORMED),
         (UnicodeDecodeError, FaultKind.MALFORMED),
@@ -88,6 +91,9 @@ def test_mistakes_in_our_own_code_are_not_caught(error_type: type[Exception]) ->
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (0, FaultKind.MALFORMED),
+        (101, FaultKind.MALFORMED),
+        (302, FaultKind.BAD_REQUEST),
         (400, FaultKind.BAD_REQUEST),
         (401, FaultKind.AUTH),
         (402, FaultKind.QUOTA),
@@ -96,11 +102,16 @@ def test_mistakes_in_our_own_code_are_not_caught(error_type: type[Exception]) ->
         (405, FaultKind.BAD_REQUEST),
         (408, FaultKind.TIMEOUT),
         (409, FaultKind.SERVER),
-        (413, FaultKind.BAD_REQUEST),
+        (407, FaultKind.CONNECTION),
+        (410, FaultKind.NOT_FOUND),
+        (413, FaultKind.CONTEXT_LENGTH),
         (422, FaultKind.BAD_REQUEST),
+        (425, FaultKind.SERVER),
         (429, FaultKind.RATE_LIMIT),
         (500, FaultKind.SERVER),
+        (501, FaultKind.NOT_FOUND),
         (502, FaultKind.SERVER),
+        (503, FaultKind.SERVER),
         (504, FaultKind.SERVER),
         (529, FaultKind.SERVER),
     ],

@@ -57,7 +57,18 @@ def test_a_date_in_the_past_means_at_once() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nan", "inf", "1e400", "9" * 400, "1_0", "٣", "soon", "99 Foo 99999 99:99:99 GMT"],
+    [
+        "",
+        "nan",
+        "inf",
+        "1e400",
+        "9" * 400,
+        "1_0",
+        "٣",
+        "soon",
+        "7\x1f",
+        "99 Foo 99999 99:99:99 GMT",
+    ],
 )
 def test_garbage_is_no_wait(text: str) -> None:
     assert read(retry_after=text) is None

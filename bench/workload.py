@@ -1,0 +1,67 @@
+"""Pairs of real rows as the groups of a prepared plan, so that only stage 2 is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mergeit_async.config import build_settings
+from mergeit_async.data.dataset import read_rows
+from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.ids import group_id
+from mergeit_async.providers.completion import write_request
+from mergeit_async.records import Group, Row
+from mergeit_async.templates.version import load_prompt
+
+TOPIC_GROUPS = 200
+NO_ROWS = np.zeros(0, np.int64)
+
+
+class Workload:
+    """Pairs of rows as groups, and the requests that merge them."""
+
+    def __init__(self, store: RowStore, n_groups: int) -> None:
+        self._store = store
+        self._pairs = np.random.default_rng(0).integers(0, len(store), (n_groups, 2)).tolist()
+        settings = build_settings({"dataset": Path("-"), "model": "sim-merge"})
+        self.build = request_builder(settings, load_prompt("merge/v1"))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def topics(self) -> Iterator[PlannedTopic]:
+        for first in range(0, len(self), TOPIC_GROUPS):
+            groups = tuple(
+                PlannedGroup(first + offset, 0, tuple(pair), 1.0)
+                for offset, pair in enumerate(self._pairs[first : first + TOPIC_GROUPS])
+            )
+            yield PlannedTopic(0, first, NO_ROWS, NO_ROWS, groups)
+
+    def load(self, planned: PlannedGroup) -> Group:
+        rows = tuple(self._store[row] for row in planned.rows)
+        return Group(planned.position, 0, group_id(row.id for row in rows), rows, 1.0)
+
+    def bodies(self) -> Iterator[bytes]:
+        for topic in self.topics():
+            for planned in topic.groups:
+                yield write_request(self.build(self.load(planned), 0), "max_tokens")
+
+
+@contextmanager
+def opened_workload(data: Path, n_groups: int) -> Iterator[Workload]:
+    """A workload over `alpaca_17k.jsonl` in the folder `data`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.arrow"
+        write_rows(path, usable(data / "alpaca_17k.jsonl"))
+        with RowStore.open(path) as store:
+            yield Workload(store, n_groups)
+
+
+def usable(dataset: Path) -> Iterator[Row]:
+    return (row for row in read_rows(dataset) if isinstance(row, Row))

@@ -1,0 +1,201 @@
+"""One server at work: its limits, what it has been seen to take, and whether it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from math import inf
+
+from mergeit_async.engine.adaptive import Pace, Window
+from mergeit_async.engine.bucket import MINUTE_S, Allowance, Bucket
+from mergeit_async.engine.latency import Latencies
+from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.errors import FaultKind, ProviderError
+from mergeit_async.providers.chat import ChatProvider
+from mergeit_async.records import ChatReply, ChatRequest, RateLimits
+
+# A server that asks for a longer pause is asked again after this one.
+LONGEST_PAUSE_S = 60.0
+# So many calls in a row that never reached the server: it is taken out and probed.
+OUT_AFTER = 5
+# How often a call without a deadline looks whether there is one by now.
+LOOK_AGAIN_S = 0.5
+TROUBLE = (FaultKind.SERVER, FaultKind.TIMEOUT, FaultKind.CONNECTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What the user allows for one server; rates are per minute, None where not limited."""
+
+    max_in_flight: int
+    rpm: int | None = None
+    tpm: int | None = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place in flight with its request and tokens, granted on one lane."""
+
+    lane: Lane
+    tokens: float
+    sent_at: float
+    request_mark: float
+    token_mark: float
+    latency_s: float | None = None
+
+    def slow_in_s(self, now: float) -> float:
+        """Seconds until the call takes so long that a second copy of it may be faster."""
+        return self.lane.latencies.hedge_after_s() - (now - self.sent_at)
+
+
+class Lane:
+    """The way to one server. All times are seconds on the event loop's clock."""
+
+    def __init__(
+        self,
+        provider: ChatProvider,
+        ceilings: Ceilings,
+        now: float,
+        *,
+        name: str = "",
+        price: PriceSheet | None = None,
+    ) -> None:
+        self.name = name
+        self.provider = provider
+        self.price = price
+        self.in_flight = 0
+        self.latencies = Latencies()
+        self.window = Window(ceilings.max_in_flight)
+        self.requests = Allowance(ceilings.rpm, now)
+        self.tokens = Allowance(ceilings.tpm, now)
+        self.is_out = False
+        self._pace = Pace(now)
+        self._paced: Bucket | None = None
+        self._paused_until = now
+        self._lost_in_a_row = 0
+        # Whether this server charges the longest reply allowed, whatever the reply really is.
+        self._charges_longest = False
+
+    @property
+    def headroom(self) -> float:
+        """The share of its places that is free."""
+        return 1.0 - self.in_flight / self.window.size
+
+    def set_ceilings(self, ceilings: Ceilings, now: float) -> None:
+        """Other limits of the user's from `now` on."""
+        self.window.set_ceiling(ceilings.max_in_flight)
+        self.requests.set_rate(ceilings.rpm, now)
+        self.tokens.set_rate(ceilings.tpm, now)
+
+    def wait_s(self, tokens: float, now: float) -> float:
+        """Seconds until a call may leave; infinite where only another event can tell."""
+        if self.is_out or self.in_flight >= self.window.size:
+            return inf
+        wait = max(self.requests.wait_s(1, now), self.tokens.wait_s(tokens, now))
+        if self._paced is not None:
+            wait = max(wait, self._paced.wait_s(1, now), self._paused_until - now)
+        return wait
+
+    def take(self, tokens: float, now: float) -> Slot:
+        """Grant a slot; `wait_s` must have been 0."""
+        self.in_flight += 1
+        self._pace.sent()
+        if self._paced is not None:
+            self._paced.take(1)
+        return Slot(self, tokens, now, self.requests.take(1), self.tokens.take(tokens))
+
+    def release(self, slot: Slot) -> None:
+        """The call is over; its place is free."""
+        self.in_flight -= 1
+
+    async def complete(self, request: ChatRequest, ceiling_s: float) -> ChatReply:
+        """The server's reply within the learned deadline, at most `ceiling_s` seconds.
+
+        A call that was sent before anything was learned gets its deadline as soon as something is.
+        """
+        if self.latencies.p99 < inf:
+            return await self.provider.complete(request, self.latencies.deadline_s(ceiling_s))
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
+        call = loop.create_task(self.provider.complete(request, ceiling_s))
+        try:
+            while not call.done():
+                await asyncio.wait({call}, timeout=LOOK_AGAIN_S)
+                if loop.time() - sent_at > (deadline_s := self.latencies.deadline_s(ceiling_s)):
+                    break
+            else:
+                return call.result()
+        finally:
+            call.cancel()
+        raise ProviderError(FaultKind.TIMEOUT, f"no whole answer within {deadline_s:.3g} s")
+
+    def cost(self, reply: ChatReply, reserved: float) -> float:
+        """US dollars for `reply`: as reported, else all that was reserved."""
+        cost = self.price.cost(reply) if self.price else 0.0
+        return reserved if cost is None else cost
+
+    def answered(self, slot: Slot, reply: ChatReply, now: float) -> None:
+        """The call came through."""
+        self._lost_in_a_row = 0
+        slot.latency_s = now - slot.sent_at
+        self.latencies.add(slot.latency_s)
+        self.window.answered(self.in_flight, now)
+        if self._paced is None:
+            self._pace.answered(now, is_used=False)
+        else:
+            self._pace.answered(now, is_used=self._paced.is_used(now))
+            self._paced.set_rate(self._pace.per_second * MINUTE_S, now)
+        used = tokens_reported(reply)
+        if used is not None and not self._charges_longest:
+            # No report counts for more than twice the reservation: a wrong one must not stop us.
+            self.tokens.give_back(slot.tokens - min(used, 2 * slot.tokens))
+        self._heed(slot, reply.limits, now)
+
+    def faulted(self, slot: Slot, fault: ProviderError, now: float) -> None:
+        """The call failed; draws what follows for the calls after it."""
+        is_lost = fault.kind is FaultKind.CONNECTION
+        self._lost_in_a_row = self._lost_in_a_row + 1 if is_lost else 0
+        if fault.kind is FaultKind.RATE_LIMIT:
+            self._limit(slot, fault, now)
+        elif fault.kind in TROUBLE:
+            self.window.troubled(now)
+            self._pace.troubled(now)
+        self._heed(slot, fault.limits, now)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether so many calls in a row did not reach the server that it should be taken out."""
+        return self._lost_in_a_row >= OUT_AFTER
+
+    def revive(self) -> None:
+        """The server is there again."""
+        self.is_out, self._lost_in_a_row = False, 0
+
+    def _limit(self, slot: Slot, fault: ProviderError, now: float) -> None:
+        self.window.limited(self.in_flight, slot.sent_at, now)
+        is_used = self._paced is not None and self._paced.is_used(now)
+        if self._pace.limited(slot.sent_at, now, is_used=is_used):
+            pause_s = min(fault.retry_after_s or 0.0, LONGEST_PAUSE_S)
+            self._paused_until = max(self._paused_until, now + pause_s)
+        rate = self._pace.per_second * MINUTE_S
+        if self._paced is None:
+            self._paced = Bucket(rate, now)
+        else:
+            self._paced.set_rate(rate, now)
+        # We kept to the limit as if replies cost what they use; so they do not.
+        self._charges_longest |= self.tokens.per_minute is not None
+
+    def _heed(self, slot: Slot, limits: RateLimits | None, now: float) -> None:
+        if limits is None:
+            return
+        if limits.requests is not None:
+            self.requests.told(limits.requests, slot.request_mark, slot.sent_at, now)
+        if limits.tokens is not None:
+            self.tokens.told(limits.tokens, slot.token_mark, slot.sent_at, now)
+
+
+def tokens_reported(reply: ChatReply) -> int | None:
+    """What a reply used, if the server reports it."""
+    if reply.prompt_tokens is None or reply.completion_tokens is None:
+        return None
+    return reply.prompt_tokens + reply.completion_tokens

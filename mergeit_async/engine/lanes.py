@@ -1,0 +1,158 @@
+"""The servers of a run as lanes: opened, checked, watched, and closed at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+
+from mergeit_async.config import DEFAULT_KEY_ENV, OPENAI_BASE_URL, Settings
+from mergeit_async.engine.estimate import check_cap
+from mergeit_async.engine.faults import stop_for
+from mergeit_async.engine.lane import Ceilings, Lane
+from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.prices import PriceSheet, find_price
+from mergeit_async.errors import FaultKind, ProviderError, StoppedError, UsageError
+from mergeit_async.providers.address import parse_api_key, parse_base_url
+from mergeit_async.providers.http import HttpChat
+from mergeit_async.servers import Server
+from mergeit_async.templates.version import PromptVersion
+
+# How often a server that was taken out is asked whether it is there again, and how long a run
+# waits when there is no other.
+PROBE_EVERY_S = 2.0
+PATIENCE_S = 30.0
+
+
+@asynccontextmanager
+async def open_lanes(
+    settings: Settings, prices: Mapping[str, PriceSheet]
+) -> AsyncIterator[list[Lane]]:
+    """A lane to each server that is there and takes its key.
+
+    Raises `StoppedError` when there is none, and for a key that is refused anywhere.
+    """
+    async with AsyncExitStack() as stack:
+        lanes, faults = [], []
+        for server in settings.servers:
+            provider = await stack.enter_async_context(open_chat(server, settings))
+            lane = Lane(
+                provider,
+                ceilings_of(server),
+                anyio.current_time(),
+                name=server.url,
+                price=prices.get(server.url),
+            )
+            lanes.append(lane)
+            try:
+                await provider.check()
+            except ProviderError as fault:
+                if fault.kind is FaultKind.AUTH:
+                    raise stop_for(fault) from fault
+                lane.is_out = True
+                faults.append(fault)
+        if len(faults) == len(lanes):
+            raise stop_for(faults[0]) from faults[0]
+        yield lanes
+
+
+async def watch_lanes(limiter: Limiter, stop: Callable[[Exception], None]) -> None:
+    """Probe the lanes that are out, take them back when they answer; runs until cancelled.
+
+    Calls `stop` when all of them have been out for a while.
+    """
+    alone_since: float | None = None
+    while True:
+        await anyio.sleep(PROBE_EVERY_S)
+        for lane in limiter.lanes:
+            if lane.is_out:
+                await probe(lane, limiter)
+        now = anyio.current_time()
+        if not all(lane.is_out for lane in limiter.lanes):
+            alone_since = None
+        elif alone_since is None:
+            alone_since = now
+        elif now - alone_since >= PATIENCE_S:
+            stop(StoppedError("None of the servers can be reached; check that they run"))
+
+
+async def probe(lane: Lane, limiter: Limiter) -> None:
+    """Take a lane back if its server answers."""
+    try:
+        await lane.provider.check()
+    except ProviderError:
+        return
+    lane.revive()
+    limiter.grant()
+
+
+def open_chat(server: Server, settings: Settings) -> HttpChat:
+    """The way to one server; raises `UsageError` for an unusable URL or key."""
+    # As many connections as the limiter grants slots: how many that is may change in a run.
+    return HttpChat(server.url, find_api_key(server), allow_plain_http=settings.allow_plain_http)
+
+
+def prepare_servers(
+    settings: Settings, prompt: PromptVersion | None, frozen: Mapping[str, PriceSheet] | None = None
+) -> dict[str, PriceSheet]:
+    """Check servers, keys and the cap, and find the prices; nothing where no model is asked."""
+    if prompt is None:
+        return {}
+    check_servers(settings)
+    prices = find_prices(settings, frozen or {})
+    if settings.max_cost is not None:
+        check_cap(settings.max_cost, request_builder(settings, prompt), prices.values())
+    return prices
+
+
+def check_servers(settings: Settings) -> None:
+    """Raise `UsageError` for what is known to be wrong with a server before a byte leaves."""
+    for server in settings.servers:
+        open_chat(server, settings)
+
+
+def find_api_key(server: Server) -> str | None:
+    """The key from the environment; raises `UsageError` where one is needed and absent."""
+    variable = server.api_key_env or DEFAULT_KEY_ENV
+    key = parse_api_key(os.environ.get(variable), f"${variable}")
+    is_needed = parse_base_url(server.url) == OPENAI_BASE_URL or variable != DEFAULT_KEY_ENV
+    if key is None and is_needed:
+        raise UsageError(
+            f"There is no key in ${variable}; set it, or name your own server with --base-url, or "
+            "use --model offline/compose, which needs none."
+        )
+    return key
+
+
+def ceilings_of(server: Server) -> Ceilings:
+    """What the user allows for a server."""
+    return Ceilings(server.max_in_flight or 1, server.rpm, server.tpm)
+
+
+def find_prices(settings: Settings, frozen: Mapping[str, PriceSheet]) -> dict[str, PriceSheet]:
+    """A price sheet for each server: as given, as frozen earlier, or as listed.
+
+    Raises `UsageError` where there is a cap and no price.
+    """
+    prices = {}
+    for server in settings.servers:
+        sheet = given_price(settings) or frozen.get(server.url)
+        sheet = sheet or find_price(settings.model, parse_base_url(server.url))
+        if sheet is not None:
+            prices[server.url] = sheet
+        elif settings.max_cost is not None:
+            raise UsageError(
+                f"There is no price for {settings.model} at {server.url}, so --max-cost cannot be "
+                "kept; give --price-in and --price-out in US dollars per million tokens."
+            )
+    return prices
+
+
+def given_price(settings: Settings) -> PriceSheet | None:
+    """The price that the user gives for all servers."""
+    if settings.price_in is None or settings.price_out is None:
+        return None
+    return PriceSheet(settings.price_in, settings.price_in, settings.price_out, "given")

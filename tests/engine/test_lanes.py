@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mergeit_async.config import Settings, build_settings
+from mergeit_async.engine.lane import Lane
+from mergeit_async.engine.lanes import (
+    PATIENCE_S,
+    PROBE_EVERY_S,
+    find_prices,
+    open_lanes,
+    prepare_servers,
+    watch_lanes,
+)
+from mergeit_async.engine.limiter import Limiter
+from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.errors import FaultKind, StoppedError, UsageError
+from mergeit_async.simulator.server import Simulator
+from mergeit_async.simulator.settings import SimulatorSettings
+from mergeit_async.templates.version import load_prompt
+from tests.calling import Script, fault, lane
+
+NOWHERE = "http://127.0.0.1:9/v1"
+OPENAI = "https://api.openai.com/v1"
+LIST_PRICE = find_prices(
+    build_settings({"dataset": Path("r"), "model": "gpt-4o", "base_url": OPENAI}), {}
+)[OPENAI]
+FROZEN = PriceSheet(7.0, 7.0, 7.0, "genai-prices")
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep keys and proxies of the machine away from the servers here."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def settings(*urls: str, **flags: Any) -> Settings:
+    base = {"dataset": Path("rows.jsonl"), "model": "gpt-4o", "base_url": urls}
+    return build_settings(base | flags)
+
+
+# Prices.
+
+
+@pytest.mark.parametrize(
+    ("flags", "frozen", "found"),
+    [
+        ({}, {}, LIST_PRICE),
+        ({}, {OPENAI: FROZEN}, FROZEN),
+        ({}, {NOWHERE: FROZEN}, LIST_PRICE),
+        (
+            {"price_in": 1.0, "price_out": 2.0},
+            {OPENAI: FROZEN},
+            PriceSheet(1.0, 1.0, 2.0, "given"),
+        ),
+    ],
+    ids=["listed", "frozen", "frozen for another", "given"],
+)
+def test_a_price_is_given_or_else_frozen_or_else_listed(flags, frozen, found):
+    assert find_prices(settings(OPENAI, **flags), frozen) == {OPENAI: found}
+
+
+def test_a_given_price_holds_for_every_server_and_a_listed_one_for_its_own():
+    assert find_prices(settings(OPENAI, NOWHERE), {}) == {OPENAI: LIST_PRICE}
+    given = find_prices(settings(OPENAI, NOWHERE, price_in=0, price_out=2.0), {})
+    assert given == dict.fromkeys((OPENAI, NOWHERE), PriceSheet(0.0, 0.0, 2.0, "given"))
+
+
+def test_a_cap_is_refused_where_any_server_has_no_price():
+    with pytest.raises(UsageError, match=f"no price for gpt-4o at {NOWHERE}.*--price-in"):
+        find_prices(settings(OPENAI, NOWHERE, max_cost=1.0), {})
+
+
+def test_a_cap_below_one_call_is_refused_beforehand():
+    prompt = load_prompt("merge/v1")
+    given = {"price_in": 1.0, "price_out": 1.0}
+    with pytest.raises(UsageError, match="less than one call may cost"):
+        prepare_servers(settings(NOWHERE, max_cost=1e-6, **given), prompt)
+    assert prepare_servers(settings(NOWHERE, max_cost=1.0, **given), prompt)
+    assert prepare_servers(settings(NOWHERE, max_cost=1e-6), None) == {}, "no model is asked"
+
+
+# Opening.
+
+
+async def opened(*urls: str, **flags: Any) -> list[tuple[str, bool, int]]:
+    """Name, whether it is out, and places of each lane."""
+    async with open_lanes(settings(*urls, **flags), {}) as lanes:
+        return [(lane.name, lane.is_out, lane.window.ceiling) for lane in lanes]
+
+
+async def test_each_server_is_a_lane_and_one_that_is_not_there_is_out():
+    async with Simulator() as server:
+        lanes = await opened(server.url, NOWHERE + ",in-flight=5", max_in_flight=3)
+    assert lanes == [(server.url, False, 3), (NOWHERE, True, 5)]
+
+
+async def test_a_run_does_not_begin_where_no_server_is_there():
+    with pytest.raises(StoppedError, match="--base-url"):
+        await opened(NOWHERE, NOWHERE + "/2")
+
+
+async def test_a_key_that_is_refused_anywhere_stops_the_run(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    async with Simulator() as open_to_all, Simulator(SimulatorSettings(api_key="right")) as closed:
+        with pytest.raises(StoppedError, match="check the key"):
+            await opened(open_to_all.url, closed.url)
+
+
+async def test_each_server_gets_the_key_of_its_own_variable(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "one")
+    monkeypatch.setenv("OTHER_KEY", "two")
+    one, two = SimulatorSettings(api_key="one"), SimulatorSettings(api_key="two")
+    async with Simulator(one) as first, Simulator(two) as second:
+        lanes = await opened(first.url, second.url + ",key-env=OTHER_KEY")
+    assert [is_out for _, is_out, _ in lanes] == [False, False]
+
+
+def test_a_variable_that_is_named_for_a_server_must_hold_a_key():
+    with pytest.raises(UsageError, match=r"no key in \$OTHER_KEY"):
+        prepare_servers(settings(NOWHERE + ",key-env=OTHER_KEY"), load_prompt("merge/v1"))
+
+
+# Watching.
+
+
+async def watch(
+    lanes: Sequence[Lane], seconds: float, meanwhile: Callable[[], None] = lambda: None
+) -> list[tuple[float, str]]:
+    """Watch lanes for a while; returns when and why the run was stopped."""
+    stops: list[tuple[float, str]] = []
+
+    def stop(error: Exception) -> None:
+        stops.append((anyio.current_time(), str(error)))
+
+    asyncio.get_running_loop().call_later(seconds / 2, meanwhile)
+    with anyio.move_on_after(seconds):
+        await watch_lanes(Limiter(lanes), stop)
+    return stops
+
+
+def test_a_lane_that_is_out_is_probed_until_it_answers_and_then_taken_back(simulate):
+    async def act() -> None:
+        dead = Script(is_there=False)
+        lanes = [lane(dead), lane(alive := Script())]
+        lanes[0].is_out = True
+        stops = await watch(lanes, 4 * PATIENCE_S, lambda: setattr(dead, "is_there", True))
+        assert stops == []
+        assert not lanes[0].is_out
+        assert dead.checks == pytest.approx(2 * PATIENCE_S / PROBE_EVERY_S, abs=1)
+        assert alive.checks == 0
+
+    simulate(act)
+
+
+def test_a_lane_that_is_taken_back_must_be_lost_anew_to_be_taken_out(simulate):
+    async def act() -> bool:
+        lanes = [lane(), lane()]
+        limiter = Limiter(lanes)
+        for _ in range(5):
+            limiter.faulted(lanes[0].take(1, 0.0), fault(FaultKind.CONNECTION))
+        assert lanes[0].is_out
+        await watch(lanes, 5)
+        limiter.faulted(lanes[0].take(1, 0.0), fault(FaultKind.CONNECTION))
+        return lanes[0].is_out
+
+    assert simulate(act) is False
+
+
+def test_a_run_stops_when_no_server_was_there_for_a_while(simulate):
+    async def act() -> None:
+        lanes = [lane(Script(is_there=False)) for _ in range(2)]
+        for each in lanes:
+            each.is_out = True
+        (at, why), *_ = await watch(lanes, 2 * PATIENCE_S)
+        assert PATIENCE_S <= at <= PATIENCE_S + 3 * PROBE_EVERY_S
+        assert "None of the servers" in why
+
+    simulate(act)
+
+
+def test_a_moment_without_any_server_stops_nothing(simulate):
+    async def act() -> list[Any]:
+        back = Script(is_there=False)
+        lanes = [lane(Script(is_there=False)), lane(back)]
+        for each in lanes:
+            each.is_out = True
+        return await watch(lanes, PATIENCE_S, lambda: setattr(back, "is_there", True))
+
+    assert simulate(act) == []
