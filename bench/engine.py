@@ -81,7 +81,7 @@ async def run_engine(workload: Workload, server: Server, in_flight: int, folder:
 
     async with (
         open_journal(folder / "journal.db") as journal,
-        HttpChat(server.url, None, in_flight) as provider,
+        HttpChat(server.url, None) as provider,
     ):
         lane = Lane(provider, Ceilings(in_flight), asyncio.get_running_loop().time())
         caller = Caller(Limiter([lane]), journal, Budget(), timeout_s=60, max_tries=3)

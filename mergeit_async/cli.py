@@ -51,6 +51,9 @@ from mergeit_async.viewer.tables import (
     summary_text,
 )
 
+# How long a drain may take after SIGTERM; Kubernetes and systemd kill after 30 s and more.
+DRAIN_S = 25.0
+
 app = typer.Typer(
     help="Merge large instruction-tuning datasets into small, rich ones.",
     no_args_is_help=True,
@@ -228,14 +231,31 @@ async def work(job: Job, console: Console, retry_failed: bool) -> Summary:
 
 
 async def watch_signals(job: Job, console: Console) -> None:
-    """The first SIGINT or SIGTERM drains the job, the second ends the process at once."""
+    """The first SIGINT or SIGTERM drains the job, the second ends the process at once.
+
+    Who sends SIGTERM mostly sends SIGKILL a little later: the process ends by itself before that.
+    """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            if job.is_draining:
-                console.show_cursor()
-                leave_stopped(job, "Stopped at once; calls in flight may have been billed.")
-            job.drain()
-            console.print("Finishing what is in flight; once more to stop at once.")
+        async with anyio.create_task_group() as tasks:
+            async for number in signals:
+                if job.is_draining:
+                    leave_at_once(job, console, "on request")
+                job.drain()
+                console.print("Finishing what is in flight; once more to stop at once.")
+                if number == signal.SIGTERM:
+                    tasks.start_soon(leave_later, job, console)
+
+
+async def leave_later(job: Job, console: Console) -> None:
+    """End the process if draining takes too long."""
+    await anyio.sleep(DRAIN_S)
+    leave_at_once(job, console, f"after {DRAIN_S:g} s")
+
+
+def leave_at_once(job: Job, console: Console, why: str) -> NoReturn:
+    """End the process whatever is under way; the journal knows which calls that were."""
+    console.show_cursor()
+    leave_stopped(job, f"Stopped at once, {why}; calls in flight may have been billed")
 
 
 def leave_stopped(job: Job, why: str) -> NoReturn:

@@ -81,6 +81,17 @@ def start(*arguments: object, **env: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def started(*arguments: object, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on while the block runs, and is killed at the end if it still does."""
+    process = start(*arguments, **env)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def write_dataset(path: Path, n_rows: int) -> Path:
     """Rows with vectors beside them (same name, .npy), so that nothing needs to be embedded."""
     rows = (

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from mergeit_async.config import IDENTITY, Settings, setting_name
+from mergeit_async.engine.tuning import TUNABLE
 from mergeit_async.errors import UsageError
 from mergeit_async.options import (
     merge_options,
@@ -16,6 +17,7 @@ from mergeit_async.options import (
     setting_values,
     settings_from,
     transport_options,
+    tuning_options,
     with_options,
 )
 
@@ -35,6 +37,28 @@ def test_the_options_of_resume_never_change_the_result_and_those_of_run_alone_do
     assert not any(IDENTITY[name] for name in names(transport_options))
     places = {"prompts"}
     assert all(IDENTITY[name] for name in names(plan_options, merge_options) - SOURCES - places)
+
+
+def test_a_running_job_takes_every_option_of_tune():
+    assert names(tuning_options) == TUNABLE
+
+
+def test_several_servers_are_one_option_given_several_times():
+    app = typer.Typer()
+    given: list[dict[str, Any]] = []
+
+    @app.command()
+    @with_options(transport_options)
+    def go(**options: Any) -> None:
+        given.append(setting_values(options))
+
+    line = "--base-url http://a/v1,rpm=5 --base-url http://b/v1 --hedge --max-cost 2.5"
+    for arguments in (line, ""):
+        done = CliRunner().invoke(app, arguments.split())
+        assert done.exit_code == 0, done.output
+
+    urls = ["http://a/v1,rpm=5", "http://b/v1"]
+    assert given == [{"base_url": urls, "hedge": True, "max_cost": 2.5}, {}]
 
 
 def test_a_command_gets_the_options_it_shares_and_only_what_was_given_is_set():

@@ -11,7 +11,7 @@ import pytest
 
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import asking, call, hashes, simulated, start, wait_until, write_dataset
+from tests.running import asking, call, hashes, simulated, started, wait_until, write_dataset
 
 NOWHERE = "http://127.0.0.1:9/v1"
 # The same seed: interchangeable servers. Some replies are refused and asked for again.
@@ -65,13 +65,11 @@ def test_a_server_that_dies_is_done_without_and_taken_back_when_it_is_there_agai
     dataset, alone, tmp_path
 ):
     out = tmp_path / "run"
-    with ExitStack() as first_life, simulated(LIKE_THE_OTHER) as steady:
+    with ExitStack() as first_life, ExitStack() as job, simulated(LIKE_THE_OTHER) as steady:
         mortal = first_life.enter_context(simulated(LIKE_THE_OTHER))
         port = int(mortal.url.rpartition(":")[2].partition("/")[0])
-        options = ("--max-in-flight", "1", "--json")
-        process = start(
-            "run", dataset, "--out", out, *asking(dataset, mortal.url, steady.url), *options
-        )
+        options = (*asking(dataset, mortal.url, steady.url), "--max-in-flight", "1", "--json")
+        process = job.enter_context(started("run", dataset, "--out", out, *options))
         wait_until(lambda: mortal.stats.answered >= 5)
         first_life.close()
         served = steady.stats.answered

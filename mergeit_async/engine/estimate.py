@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from mergeit_async.config import Settings
 from mergeit_async.engine.prices import PriceSheet
@@ -26,13 +27,18 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected effort of a plan. `cost_usd` is None where no price is known."""
+    """The expected effort of a plan. `cost_usd` is None where no price is known.
+
+    `too_large` counts groups whose request no limit of tokens a minute ever lets through; they are
+    not part of the rest.
+    """
 
     calls: Range
     prompt_tokens: Range
     completion_tokens: Range
     cost_usd: Range | None
     seconds: Range
+    too_large: int = 0
 
 
 def estimate_run(
@@ -42,9 +48,13 @@ def estimate_run(
     prices: Collection[PriceSheet] = (),
 ) -> Estimate:
     """The effort of merging `groups`, one request a group at least, `max_attempts` at most."""
-    n_groups = prompt = expected = longest = 0
+    n_groups = prompt = expected = longest = too_large = 0
+    most_tokens = max(server.tpm or inf for server in settings.servers)
     for group in groups:
         request = build(group, 0)
+        if request.estimated_prompt_tokens + request.max_tokens > most_tokens:
+            too_large += 1
+            continue
         n_groups += 1
         prompt += request.estimated_prompt_tokens
         longest += request.max_tokens
@@ -62,6 +72,7 @@ def estimate_run(
             least_seconds(calls.low, prompt, expected, settings, FAST),
             least_seconds(calls.high, prompt * attempts, expected * attempts, settings, SLOW),
         ),
+        too_large,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -25,6 +26,8 @@ from mergeit_async.templates.version import PromptVersion
 # waits when there is no other.
 PROBE_EVERY_S = 2.0
 PATIENCE_S = 30.0
+# Files that a run holds open beside its connections, with room to spare.
+OTHER_FILES = 256
 
 
 @asynccontextmanager
@@ -35,6 +38,7 @@ async def open_lanes(
 
     Raises `StoppedError` when there is none, and for a key that is refused anywhere.
     """
+    allow_connections(sum(server.max_in_flight or 1 for server in settings.servers))
     async with AsyncExitStack() as stack:
         lanes, faults = [], []
         for server in settings.servers:
@@ -57,6 +61,22 @@ async def open_lanes(
         if len(faults) == len(lanes):
             raise stop_for(faults[0]) from faults[0]
         yield lanes
+
+
+def allow_connections(number: int) -> None:
+    """Raise this process's limit of open files for so many connections.
+
+    Raises `UsageError` where the system does not allow that.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = number + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(
+                f"{number:,} requests in flight need as many open files, and this system allows "
+                f"{hard:,}; lower --max-in-flight, or raise the limit (`ulimit -Hn`)."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 async def watch_lanes(limiter: Limiter, stop: Callable[[Exception], None]) -> None:

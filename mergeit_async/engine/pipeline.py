@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
+from types import TracebackType
 
 import anyio
 import anyio.to_thread
@@ -45,6 +46,7 @@ class Pipeline:
         self._observe = observe
         self._planning = anyio.CancelScope()
         self._error: Exception | None = None
+        self._traceback: TracebackType | None = None
         self._start_worker: Callable[[], object] | None = None
 
     def widen(self, workers: int) -> None:
@@ -62,6 +64,7 @@ class Pipeline:
         """
         if self._error is None:
             self._error = error or StoppedError("Stopped on request; what was in flight is saved.")
+            self._traceback = self._error.__traceback__
             self._planning.cancel()
             self._merger.stop(self._error)
 
@@ -79,7 +82,8 @@ class Pipeline:
                 self.drain()
                 raise
         if self._error is not None:
-            raise self._error
+            # All that waited to send raised it too, and each has left a trace.
+            raise self._error.with_traceback(self._traceback)
 
     async def _work(self, topics: Iterable[PlannedTopic], done: anyio.Event) -> None:
         send, receive = anyio.create_memory_object_stream[PlannedTopic](TOPICS_AHEAD)

@@ -22,6 +22,10 @@ class BadAnswer(ValueError):
     """The bytes of an answer are no HTTP, or more of it than is taken."""
 
 
+class NotConnected(ConnectionError):
+    """No connection could be made, so nothing was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer: its status, its headers by their names in lower case, its body.

@@ -9,6 +9,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+import aiohttp
 from yarl import URL
 
 from mergeit_async import __version__
@@ -19,7 +20,7 @@ from mergeit_async.providers.address import (
     parse_base_url,
     refuse_plain_key,
 )
-from mergeit_async.providers.answer import MAX_REPLY_BYTES, Answer, Transport, unpack
+from mergeit_async.providers.answer import Answer, NotConnected, Transport, unpack
 from mergeit_async.providers.completion import read_reply, write_request
 from mergeit_async.providers.fault_kinds import (
     CLIENT_FAILURES,
@@ -33,8 +34,6 @@ from mergeit_async.providers.retry_after import read_retry_after
 from mergeit_async.providers.tls import build_tls_context
 from mergeit_async.providers.wire import Wire
 from mergeit_async.records import ChatReply, ChatRequest
-
-__all__ = ["CHECK_TIMEOUT_S", "MAX_REPLY_BYTES", "HttpChat", "parse_api_key", "parse_base_url"]
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -51,11 +50,10 @@ class HttpChat:
         self,
         base_url: str,
         api_key: str | None,
-        max_connections: int | None = None,
         *,
         allow_plain_http: bool = False,
     ) -> None:
-        """`max_connections` None leaves the number of calls in flight to the caller.
+        """There are as many connections as calls in flight; their number is the caller's business.
 
         `allow_plain_http` lets the key go over plain HTTP to another machine. Raises UsageError
         if it would and may not, and for an unusable base URL, key, proxy or CA setting.
@@ -72,7 +70,6 @@ class HttpChat:
         # OpenAI's reasoning models refuse `max_tokens`; most other servers know only that.
         openai = base.host == "api.openai.com"
         self._limit_name = "max_completion_tokens" if openai else "max_tokens"
-        self._max_connections = max_connections
         self._transport: Transport | None = None
 
     def __repr__(self) -> str:
@@ -128,8 +125,8 @@ class HttpChat:
     def _open_transport(self) -> Transport:
         headers = build_headers(self._key)
         if self._proxy is not None:
-            return Proxied(self._proxy, headers, self._tls, self._max_connections)
-        return Wire(self._base, headers, self._tls, self._max_connections)
+            return Proxied(self._proxy, headers, self._tls)
+        return Wire(self._base, headers, self._tls)
 
     async def _send(self, method: str, url: URL, body: bytes, timeout_s: float) -> Answer:
         """The one place where errors of the transport and the system become ours."""
@@ -140,11 +137,12 @@ class HttpChat:
         except CLIENT_FAILURES as error:
             kind = classify_failure(error)
             text = str(error) or type(error).__name__
+            was_sent = not isinstance(error, (NotConnected, aiohttp.ClientConnectorError))
         if kind is FaultKind.TIMEOUT:
             text = f"no whole answer within {timeout_s:g} s"
         # Outside the except block: aiohttp's errors hold the request's headers with the key, and
         # would hang on to ours as its context.
-        raise ProviderError(kind, excerpt(text, self._key))
+        raise ProviderError(kind, excerpt(text, self._key), was_sent=was_sent)
 
     def _judge(self, answer: Answer) -> ProviderError:
         """The fault that an answer without success, or without its end, stands for."""

@@ -27,17 +27,14 @@ class Proxied:
         proxy: URL | None,
         headers: Mapping[str, str],
         tls: ssl.SSLContext | None,
-        max_connections: int | None,
     ) -> None:
-        """`tls` is None for plain HTTP; `max_connections` None means as many as there are calls."""
+        """`tls` is None for plain HTTP. There are as many connections as there are calls."""
         # Not `trust_env`: it reads the environment and .netrc in two threads at each request, and
         # an entry in .netrc collides with the key.
         self._proxy = proxy
         self._headers = CIMultiDict(headers)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=max_connections or 0, ttl_dns_cache=_DNS_TTL_S, ssl=tls or True
-            ),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=_DNS_TTL_S, ssl=tls or True),
             # The time limit is around the whole call, see `send`.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),

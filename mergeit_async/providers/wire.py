@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from aiohappyeyeballs import AddrInfoType, start_connection
 from yarl import URL
 
-from mergeit_async.providers.answer import Answer
+from mergeit_async.providers.answer import Answer, NotConnected
 from mergeit_async.providers.connection import Connection
 
 # Long-lived connections are dropped without a word by servers and by routers in between; one that
@@ -33,9 +33,8 @@ class Wire:
         base: URL,
         headers: Mapping[str, str],
         tls: ssl.SSLContext | None,
-        max_connections: int | None,
     ) -> None:
-        """`tls` is None for plain HTTP; `max_connections` None means as many as there are calls."""
+        """`tls` is None for plain HTTP. There are as many connections as there are calls."""
         self._loop = asyncio.get_running_loop()
         self._host, self._port = str(base.raw_host), base.port
         self._headers = "".join(
@@ -43,33 +42,22 @@ class Wire:
             for name, value in {"Host": base.host_port_subcomponent, **headers}.items()
         )
         self._tls = tls
-        self._places = asyncio.Semaphore(max_connections) if max_connections else None
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._resolving = asyncio.Lock()
         self._addresses: Sequence[AddrInfoType] = ()
         self._resolved_at = 0.0
+        self._closed = False
 
     async def send(self, method: str, url: URL, body: bytes, timeout_s: float) -> Answer:
-        """See `Transport`. Waiting for one of `max_connections` counts as part of the call."""
+        """See `Transport`."""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         head = f"{method} {url.raw_path} HTTP/1.1\r\n{self._headers}{length}\r\n"
-        request = head.encode("latin-1") + body
-        if self._places is None:
-            return await self._exchange(request, timeout_s)
-        deadline = self._loop.time() + timeout_s
-        if self._places.locked():
-            async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
-        else:
-            await self._places.acquire()  # at once
-        try:
-            return await self._exchange(request, deadline - self._loop.time())
-        finally:
-            self._places.release()
+        return await self._exchange(head.encode("latin-1") + body, timeout_s)
 
     async def close(self) -> None:
         """End all connections, and see them ended."""
+        self._closed = True
         self._idle.clear()
         while self._open:
             for connection in self._open:
@@ -120,7 +108,9 @@ class Wire:
         # A host that no lookup can spell is a UnicodeError; uvloop knows a RuntimeError here.
         except (OSError, UnicodeError, RuntimeError) as error:
             self._addresses = ()
-            raise ConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+            raise NotConnected(f"cannot connect to {self._host}:{self._port}: {error}") from None
+        if self._closed:
+            connection.abort()
         return connection
 
     async def _resolve(self) -> Sequence[AddrInfoType]:

@@ -57,7 +57,9 @@ def preview_text(preview: Preview) -> str:
 def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
     """Calls, tokens, money and time as ranges."""
     cost = estimate.cost_usd
+    too_large = [("too large", f"{estimate.too_large:,}", "groups above --tpm; they would fail")]
     return [
+        *(too_large if estimate.too_large else []),
         ("calls", numbers(estimate.calls), "every first reply accepted, to all attempts used"),
         ("tokens in", numbers(estimate.prompt_tokens), "estimated from the text"),
         ("tokens out", numbers(estimate.completion_tokens), "as long as the sources, to the limit"),

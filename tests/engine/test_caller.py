@@ -147,6 +147,23 @@ def test_one_reply_among_many_refused_payloads_lets_the_run_go_on(run):
     assert len(script.sent) == 40
 
 
+def test_rate_limits_without_any_success_stop_the_run_after_minutes(run):
+    script = Script(last=fault(FaultKind.RATE_LIMIT))
+
+    async def act(desk: Desk) -> float:
+        async def call() -> None:
+            with pytest.raises(StoppedError, match="--rpm") as stopped:
+                await desk.call()
+            desk.caller.stop(stopped.value)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(16):
+                tasks.start_soon(call)
+        return anyio.current_time()
+
+    assert 180 <= run(script, act) <= 240
+
+
 def test_the_intent_is_committed_before_the_send_and_the_end_after_it(run, path):
     script = Script()
     seen_on_send: list[Any] = []
@@ -458,9 +475,7 @@ def test_two_replies_at_the_same_moment_are_both_accounted_for(run, path):
 
 @pytest.mark.parametrize("first", [After(1.6, fault(FaultKind.SERVER)), After(2.0)])
 @pytest.mark.parametrize("second", [After(0.05, fault(FaultKind.SERVER)), After(0.3)])
-def test_a_copy_that_fails_does_not_fail_the_call_unless_the_other_does(
-    run, path, first, second
-):
+def test_a_copy_that_fails_does_not_fail_the_call_unless_the_other_does(run, path, first, second):
     script = Script([first, second])
     hedged(script, run)
     verdicts = [result for result, _ in ask(path, ENDS)]

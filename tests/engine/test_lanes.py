@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mergeit_async.config import Settings, build_settings
-from mergeit_async.engine.lane import Lane
+from mergeit_async.engine.lane import OUT_AFTER, Lane
 from mergeit_async.engine.lanes import (
     PATIENCE_S,
     PROBE_EVERY_S,
@@ -24,7 +24,7 @@ from mergeit_async.errors import FaultKind, StoppedError, UsageError
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
-from tests.calling import Script, fault, lane
+from tests.calling import After, Script, fault, lane, open_desk
 
 NOWHERE = "http://127.0.0.1:9/v1"
 OPENAI = "https://api.openai.com/v1"
@@ -195,3 +195,31 @@ def test_a_moment_without_any_server_stops_nothing(simulate):
         return await watch(lanes, PATIENCE_S, lambda: setattr(back, "is_there", True))
 
     assert simulate(act) == []
+
+
+def test_calls_end_with_the_run_when_every_server_dies_on_the_way(simulate, tmp_path):
+    async def act() -> tuple[float, list[Any], int, tuple[int, float]]:
+        scripts = [Script(last=After(1.0)) for _ in range(2)]
+        lanes = [lane(script, max_in_flight=2, name=str(n)) for n, script in enumerate(scripts)]
+        async with (
+            open_desk(tmp_path / "journal.db", lanes, max_tries=8) as desk,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(watch_lanes, desk.limiter, desk.caller.stop)
+            calls = [asyncio.ensure_future(desk.call(str(n), n)) for n in range(40)]
+            await asyncio.sleep(3.5)
+            for script in scripts:
+                script.is_there, script.last = False, After(0.1, fault(FaultKind.CONNECTION))
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            tasks.cancel_scope.cancel()
+        sent = sum(len(script.sent) for script in scripts)
+        return anyio.current_time(), ends, sent, desk.holds()
+
+    ended_at, ends, sent, held = simulate(act)
+
+    answered = [end for end in ends if not isinstance(end, Exception)]
+    assert len(answered) == 16  # four in flight, a second each, and the last are finished
+    assert {type(end) for end in ends if isinstance(end, Exception)} == {StoppedError}
+    assert ended_at <= 3.5 + PATIENCE_S + 4 * PROBE_EVERY_S
+    assert sent <= 16 + 2 * (OUT_AFTER + 2)
+    assert held == (0, 0.0)

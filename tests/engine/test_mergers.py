@@ -98,7 +98,7 @@ def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
 async def test_a_good_reply_is_accepted_at_once(path):
     async with (
         Simulator() as server,
-        HttpChat(server.url, None, 1) as provider,
+        HttpChat(server.url, None) as provider,
         merging(path, provider) as merger,
     ):
         outcome = await merger.merge(GROUP)
@@ -113,7 +113,7 @@ async def test_a_good_reply_is_accepted_at_once(path):
 async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_request(path):
     async with (
         Simulator(SimulatorSettings(content_faults={"copy": 1.0})) as server,
-        HttpChat(server.url, None, 1) as provider,
+        HttpChat(server.url, None) as provider,
         merging(path, provider, max_attempts=4) as merger,
     ):
         outcome = await merger.merge(GROUP)

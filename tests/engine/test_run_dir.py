@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mergeit_async.config import Settings, build_settings
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.identity import Identity, identify
+from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
 from mergeit_async.errors import UsageError
 
@@ -35,6 +36,10 @@ def all_settings(draw: st.DrawFn) -> Settings:
         temperature=draw(st.none() | st.floats(0, 2)),
         timeout_s=draw(st.floats(0.001, 1e6)),
         reuse=draw(st.none() | PATHS),
+        base_url=draw(st.sampled_from([("http://a/v1",), ("http://a/v1,rpm=5", "http://b/v1")])),
+        hedge=draw(st.booleans()),
+        max_cost=draw(st.none() | st.floats(1e-6, 1e6)),
+        **draw(st.sampled_from([{}, {"price_in": 0.1, "price_out": 2}])),
         **{
             name: draw(COUNTS)
             for name in ("limit", "topics", "per_cluster", "target_rows", "rpm", "tpm")
@@ -42,12 +47,17 @@ def all_settings(draw: st.DrawFn) -> Settings:
     )
 
 
+RATES = st.floats(0, 1e6)
+SHEETS = st.builds(PriceSheet, RATES, RATES, RATES, st.sampled_from(["given", "genai-prices"]))
+PRICES = st.dictionaries(st.sampled_from(["http://a/v1", "https://b.example:8443/v1"]), SHEETS)
+
+
 @settings(max_examples=40, deadline=None)
-@given(chosen=all_settings())
-def test_a_record_is_read_as_it_was_written(tmp_path_factory, chosen):
+@given(chosen=all_settings(), prices=PRICES)
+def test_a_record_is_read_as_it_was_written(tmp_path_factory, chosen, prices):
     run = RunDir(tmp_path_factory.mktemp("run"))
     identity = Identity("dataset", chosen.identity(), "prompt", "vectors", {"gate": "gate/1"})
-    record = Record(chosen, identity, Stamp(123, 1_700_000_000_123_456_789))
+    record = Record(chosen, identity, Stamp(123, 1_700_000_000_123_456_789), prices)
     run.write_record(record)
     assert run.read_record() == record
     assert run.read_record().identity.fingerprint == identity.fingerprint

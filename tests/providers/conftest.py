@@ -31,7 +31,7 @@ class ChatOverAiohttp(HttpChat):
     """A chat that takes the way for proxies without one."""
 
     def _open_transport(self) -> Transport:
-        return Proxied(None, build_headers(self._key), self._tls, self._max_connections)
+        return Proxied(None, build_headers(self._key), self._tls)
 
 
 @pytest.fixture(params=[HttpChat, ChatOverAiohttp], ids=["wire", "aiohttp"], scope="session")

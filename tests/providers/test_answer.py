@@ -46,10 +46,10 @@ def test_nothing_is_nothing_in_any_encoding(encoding: str) -> None:
     [
         (b"not packed", "gzip"),
         (b"not packed", "deflate"),
-        (gzip.compress(b"cut off")[:-1], "gzip"),
+        (gzip.compress(b"cut off", mtime=0)[:-1], "gzip"),
         (zlib.compress(b"cut off")[:-5], "deflate"),
         (b"what is this", "br"),
-        (gzip.compress(b"twice"), "gzip, gzip"),
+        (gzip.compress(b"twice", mtime=0), "gzip, gzip"),
     ],
 )
 def test_what_cannot_be_unpacked_is_broken_and_empty(body: bytes, encoding: str) -> None:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("direct")
 
 
 @asynccontextmanager
-async def wire_to(url: str, max_connections: int | None = None) -> AsyncIterator[Wire]:
-    wire = Wire(URL(url), {"X-Test": "yes"}, None, max_connections)
+async def wire_to(url: str) -> AsyncIterator[Wire]:
+    wire = Wire(URL(url), {"X-Test": "yes"}, None)
     try:
         yield wire
     finally:
@@ -255,18 +255,6 @@ async def test_a_time_limit_that_an_answer_has_just_met_changes_nothing() -> Non
     assert seen.connections == 1
 
 
-async def test_a_place_is_given_back_however_a_call_ends() -> None:
-    async with (
-        raw_server(b"") as bad,
-        wire_to(bad.url, max_connections=2) as wire,
-    ):
-        for _ in range(5):
-            with pytest.raises(ConnectionError):
-                await ask(wire, bad)
-        assert wire._places is not None
-        assert not wire._places.locked()
-
-
 async def test_closing_leaves_no_connection_behind() -> None:
     async with raw_server(http(GOOD), keep=True) as seen:
         async with wire_to(seen.url) as wire:
@@ -277,6 +265,19 @@ async def test_closing_leaves_no_connection_behind() -> None:
         assert not seen.open
     # An open transport would complain here, which is an error in these tests.
     gc.collect()
+
+
+async def test_a_connection_that_is_made_after_closing_is_ended_unused() -> None:
+    async with raw_server(http(GOOD), keep=True) as seen, wire_to(seen.url) as wire:
+        call = asyncio.create_task(ask(wire, seen))
+        await asyncio.sleep(0)
+        await wire.close()
+        with pytest.raises(ConnectionError):
+            await call
+        await settle()
+        assert not wire._open
+
+    assert seen.requests == []
 
 
 async def test_an_ended_connection_leaves_no_garbage_for_the_collector() -> None:
@@ -340,7 +341,7 @@ async def test_a_name_is_looked_up_once_for_many_calls_and_again_after_a_failure
             looked_up_at = wire._resolved_at
             await asyncio.gather(*(ask(wire, seen) for _ in range(30)))
             assert wire._resolved_at == looked_up_at
-            await wire.close()
+            wire._idle.clear()
             wire._addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))]
             with pytest.raises(ConnectionError, match=f"localhost:{port}"):
                 await ask(wire, seen)

@@ -14,7 +14,7 @@ from mergeit_async.records import Example
 from mergeit_async.templates.turn import UserTemplate, compile_template
 
 SHOWN = (
-    "100 %% of {{ rows | length }} rows, %s:\n"
+    "100 %% of {{ rows | length }} rows:\n"
     "{% for row in rows %}\n"
     '<row number="{{ loop.index }}"{{ loop.last }}>\n'
     '{{ row | tojson("row") }}\n'
