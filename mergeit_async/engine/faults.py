@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -116,11 +117,13 @@ class Breaker:
         self._ever_succeeded = False
         self._failing_since = 0.0
         self._consecutive = 0
+        self._of_kind: Counter[FaultKind] = Counter()
 
     def success(self) -> None:
         """A call came through."""
         self._ever_succeeded = True
         self._consecutive = 0
+        self._of_kind.clear()
 
     def fault(self, fault: ProviderError) -> None:
         """A call failed; raises `StoppedError` when the run should stop for it."""
@@ -130,10 +133,13 @@ class Breaker:
         if self._consecutive == 0:
             self._failing_since = self._clock()
         self._consecutive += 1
+        self._of_kind[fault.kind] += 1
         patience_s = rule.patience_s if self._ever_succeeded else rule.first_patience_s
         # A few broken connections say nothing while the other calls are still out.
+        # Without any patience it has to be the very same failure.
+        count = self._consecutive if patience_s else self._of_kind[fault.kind]
         enough = max(rule.stop_after, self._in_flight) if patience_s else rule.stop_after
-        if self._consecutive >= enough and self._clock() - self._failing_since >= patience_s:
+        if count >= enough and self._clock() - self._failing_since >= patience_s:
             raise stop_for(fault)
 
 

@@ -41,6 +41,7 @@ from mergeit_async.engine.tables import (
     outcome_values,
     reply_values,
 )
+from mergeit_async.engine.waiting import resolve
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
 
@@ -66,10 +67,21 @@ class _Batch:
     """Statements that will be committed together, and the event of those who wait for that."""
 
     statements: dict[str, list[Values]] = field(default_factory=dict)
-    committed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def add(self, sql: str, values: Values) -> None:
         self.statements.setdefault(sql, []).append(values)
+
+    def committed(self) -> asyncio.Future[None]:
+        """A future that ends with the commit."""
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        return turn
+
+    def release(self) -> None:
+        """Wake all who wait."""
+        for turn in self.waiting:
+            resolve(turn)
 
 
 class Journal:
@@ -161,14 +173,14 @@ class Journal:
             except Exception as error:  # whatever it is, those who wait must hear of it
                 self._error = error
             finally:
-                batch.committed.set()
+                batch.release()
 
     async def _commit(self) -> None:
         """Wait until what was added is on disk; raises `StoppedError` when it cannot be."""
         batch = self._pending
         self._wake.set()
         if self._error is None:
-            await batch.committed.wait()
+            await batch.committed()
         if self._error is not None:
             raise StoppedError(
                 f"The journal {self._path} cannot be written ({self._error}); make room or mend "

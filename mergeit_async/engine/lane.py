@@ -153,7 +153,7 @@ class Lane:
 
     def faulted(self, slot: Slot, fault: ProviderError, now: float) -> None:
         """The call failed; draws what follows for the calls after it."""
-        is_lost = fault.kind is FaultKind.CONNECTION
+        is_lost = fault.kind in (*TROUBLE, FaultKind.MALFORMED)
         self._lost_in_a_row = self._lost_in_a_row + 1 if is_lost else 0
         if fault.kind is FaultKind.RATE_LIMIT:
             self._limit(slot, fault, now)

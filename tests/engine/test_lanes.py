@@ -197,6 +197,26 @@ def test_a_moment_without_any_server_stops_nothing(simulate):
     assert simulate(act) == []
 
 
+def test_short_times_without_any_server_do_not_add_up(simulate):
+    async def act() -> list[Any]:
+        script = Script(is_there=False)
+        lanes = [lane(script)]
+        lanes[0].is_out = True
+
+        async def come_and_go() -> None:
+            for _ in range(5):
+                await anyio.sleep(0.6 * PATIENCE_S)
+                script.is_there = True
+                await anyio.sleep(3 * PROBE_EVERY_S)
+                script.is_there, lanes[0].is_out = False, True
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(come_and_go)
+            return await watch(lanes, 5 * 0.6 * PATIENCE_S)
+
+    assert simulate(act) == []
+
+
 def test_calls_end_with_the_run_when_every_server_dies_on_the_way(simulate, tmp_path):
     async def act() -> tuple[float, list[Any], int, tuple[int, float]]:
         scripts = [Script(last=After(1.0)) for _ in range(2)]

@@ -269,7 +269,7 @@ def test_a_lane_that_nobody_reaches_is_taken_out_and_its_share_goes_to_the_other
     assert simulate(act) == {"alive": 20}
 
 
-@pytest.mark.parametrize("between", [FaultKind.RATE_LIMIT, FaultKind.SERVER, None])
+@pytest.mark.parametrize("between", [FaultKind.RATE_LIMIT, FaultKind.BAD_REQUEST, None])
 def test_a_lane_that_answers_in_any_way_stays_in(simulate, between):
     async def act() -> bool:
         lanes = [lane(), lane()]

@@ -10,6 +10,7 @@ import pytest
 
 from mergeit_async.engine.pipeline import TOPICS_AHEAD, Pipeline
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.waiting import Room
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import Group, Outcome, Status
 
@@ -142,12 +143,38 @@ async def test_an_error_in_one_merge_ends_the_run_when_the_others_under_way_are_
     merger = Failing(at=2, error=RuntimeError("a bug"))
     outcomes: list[Outcome] = []
     pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
-    with pytest.raises(RuntimeError, match="a bug") as raised:
+    with pytest.raises(RuntimeError, match="a bug"):
         await pipeline.run(planner.topics())
-    assert len(raised.traceback) < 10, "not one trace for each of those that it stopped"
     assert planner.planned < 100
     assert sorted(merger.merged) == [0, 1]
     assert len(outcomes) == 2
+
+
+class Refused:
+    """Merges nothing: one is refused, and the others hear of it when they want their turn."""
+
+    def __init__(self) -> None:
+        self._is_closed = anyio.Event()
+        self._turns = Room()
+
+    async def merge(self, group: Group) -> Outcome:
+        if group.position == 50:
+            raise StoppedError("The key is refused.")
+        await self._is_closed.wait()
+        await self._turns.sleep(10**6)
+        raise AssertionError
+
+    def stop(self, error: Exception) -> None:
+        self._turns.close(error)
+        self._is_closed.set()
+
+
+async def test_an_error_that_stops_many_bears_the_trace_of_where_it_came_from_alone():
+    planner = CountingPlanner(n_topics=1, n_groups=100)
+    pipeline = Pipeline(Refused(), load, frozenset(), workers=60, observe=lambda _: None)
+    with pytest.raises(StoppedError, match="The key is refused") as raised:
+        await pipeline.run(planner.topics())
+    assert len(raised.traceback) < 10
 
 
 async def test_an_error_of_the_planner_ends_the_run():
