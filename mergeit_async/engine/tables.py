@@ -33,14 +33,17 @@ CREATE TABLE calls (
     lane TEXT,
     latency_s REAL
 );
+-- Rows in the order in which they come: by their keys, which are random, each would touch a page
+-- of its own.
 CREATE TABLE replies (
-    request_key TEXT PRIMARY KEY,
+    request_key TEXT NOT NULL,
     text TEXT NOT NULL,
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
     cached_tokens INTEGER
-) WITHOUT ROWID;
+);
+CREATE UNIQUE INDEX reply_of_request ON replies (request_key);
 CREATE TABLE outcomes (
     position INTEGER PRIMARY KEY,
     group_id TEXT NOT NULL,
