@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA ?= ../shared/data
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench peers soak clean
 
 demo: $(READY)
 	rm -rf demo-run
@@ -24,9 +24,16 @@ bench: $(READY)
 	$(BIN)/python bench/filtering.py --data $(DATA) --json bench/results/filtering.json
 	$(BIN)/python bench/engine.py --data $(DATA) --json bench/results/engine.json
 	$(BIN)/python bench/whole_run.py --data $(DATA) --json bench/results/whole_run.json
+	$(BIN)/python bench/limits.py --data $(DATA) --json bench/results/limits.json
+	$(BIN)/python bench/makespan.py --data $(DATA) --json bench/results/makespan.json
+	$(BIN)/python bench/million.py --json bench/results/million.json
+
+peers: $(READY)
+	$(BIN)/python bench/peers/install.py
+	$(BIN)/python bench/peers/compare.py --data $(DATA) --json bench/results/peers.json
 
 soak: $(READY)
-	MERGEIT_KILLS=200 $(BIN)/python -m pytest tests/test_kill.py
+	$(BIN)/python bench/soak.py --data $(DATA) --json bench/results/soak.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -171,7 +171,15 @@ def run_case(case: Case, workload: Workload) -> dict[str, Any]:
             stats = runner.run(drive(case, workload, server.url, Path(folder)))
     finally:
         server.stop()
-    return used(case, stats) | {"trace": stats["trace"]}
+    return used(case, stats) | {"allowed": allowed(case), "trace": stats["trace"]}
+
+
+def allowed(case: Case) -> list[tuple[float, float]]:
+    """The requests a second that the server allows, from which second on."""
+    if "--rpm" not in case.server:
+        return []
+    first = float(case.server[case.server.index("--rpm") + 1]) / 60
+    return [(0.0, first), *((at_s, change["rpm"] / 60) for at_s, change in case.changes)]
 
 
 def main() -> None:
