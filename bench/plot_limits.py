@@ -9,7 +9,7 @@ import matplotlib
 import orjson
 
 matplotlib.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 SMOOTH_S = 3
 
