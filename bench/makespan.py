@@ -31,7 +31,7 @@ from mergeit_async.engine.mergers import ChatMerger
 from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.session import open_session
 
-SIMULATOR = ("--latency", "0.5", "--latency-sigma", "0.6", "--fault", "hang=0.01", "--hang", "3600")
+SIMULATOR = ("--latency", "0.5", "--latency-sigma", "0.6", "--fault", "stuck=0.01")
 ANSWERED = "SELECT latency_s FROM calls WHERE latency_s IS NOT NULL ORDER BY id"
 BY_RESULT = "SELECT result, count(*) FROM calls GROUP BY 1 ORDER BY 2 DESC"
 

@@ -31,10 +31,11 @@ from mergeit_async.errors import MergeItError, StoppedError, UsageError
 from mergeit_async.job import Job
 from mergeit_async.options import (
     merge_options,
-    parse_rates,
     plan_options,
     setting_values,
     settings_from,
+    simulator_options,
+    simulator_values,
     transport_options,
     tuning_options,
     with_options,
@@ -164,40 +165,13 @@ def show_command(
 
 
 @app.command()
-def simulator(
-    port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
-    latency: Annotated[float, typer.Option(help="Median seconds to an answer.")] = 0.0,
-    latency_sigma: Annotated[float, typer.Option(help="Log-normal spread; 0: constant.")] = 0.0,
-    rpm: Annotated[float | None, typer.Option(help="Requests a minute.")] = None,
-    tpm: Annotated[float | None, typer.Option(help="Tokens a minute.")] = None,
-    fault_rate: Annotated[float, typer.Option(help="Share of calls that fail.")] = 0.0,
-    content_fault_rate: Annotated[float, typer.Option(help="Share of bad merges.")] = 0.0,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="KIND=RATE, more often if need be.")
-    ] = None,
-    hang: Annotated[float, typer.Option(help="Seconds that an injected hang lasts.")] = 60.0,
-    api_key: Annotated[str | None, typer.Option(help="Refuse any other key.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of faults and answers.")] = 0,
-) -> None:
+@with_options(simulator_options)
+def simulator(**options: Any) -> None:
     """An OpenAI-compatible server on loopback, with limits and faults, for rehearsals.
 
-    GET /stats tells what it saw.
+    GET /stats tells what it saw; POST /control changes its limits and faults while it runs.
     """
-    serve(
-        SimulatorSettings(
-            port=port,
-            latency_s=latency,
-            latency_sigma=latency_sigma,
-            rpm=rpm,
-            tpm=tpm,
-            fault_rate=fault_rate,
-            content_fault_rate=content_fault_rate,
-            faults=parse_rates(fault or []),
-            hang_s=hang,
-            api_key=api_key,
-            seed=seed,
-        )
-    )
+    serve(SimulatorSettings(**simulator_values(options)))
 
 
 def execute(job: Job, as_json: bool, *, retry_failed: bool = False) -> None:

@@ -127,6 +127,44 @@ def tuning_options(
     """Options that a running job takes."""
 
 
+def simulator_options(
+    port: Annotated[int | None, Option(help="0: any free port.")] = None,
+    latency: Annotated[float | None, Option(help="Median seconds to an answer.")] = None,
+    latency_sigma: Annotated[float | None, Option(help="Log-normal spread; 0: constant.")] = None,
+    rpm: Annotated[float | None, Option(help="Requests a minute.")] = None,
+    tpm: Annotated[float | None, Option(help="Tokens a minute.")] = None,
+    tpm_charge: Annotated[str | None, Option(help="prompt+max or reported.")] = None,
+    burst: Annotated[float | None, Option(help="Seconds' worth that limits hold.")] = None,
+    max_concurrent: Annotated[int | None, Option(help="More at once are refused.")] = None,
+    rate_headers: Annotated[bool | None, Option(help="Tell about limits in headers.")] = None,
+    retry_after_style: Annotated[
+        str | None, Option(help="How a 429 asks to wait: seconds, date, ms, none, week.")
+    ] = None,
+    prompt_cache: Annotated[bool | None, Option(help="Report cached prompt tokens.")] = None,
+    fault_rate: Annotated[float | None, Option(help="Share of calls that fail.")] = None,
+    fault: Annotated[list[str] | None, Option(help="KIND=RATE, more often if need be.")] = None,
+    fault_retry_after: Annotated[
+        float | None, Option(help="Seconds that an injected 429 asks for.")
+    ] = None,
+    content_fault_rate: Annotated[float | None, Option(help="Share of bad merges.")] = None,
+    hang: Annotated[float | None, Option(help="Seconds that an injected hang lasts.")] = None,
+    api_key: Annotated[str | None, Option(help="Refuse any other key.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of faults and answers.")] = None,
+) -> None:
+    """Options of the simulated server; their defaults are those of `SimulatorSettings`."""
+
+
+def simulator_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the simulator that were given, by the names of its settings."""
+    in_seconds = ("latency", "burst", "hang", "fault_retry_after")
+    values = {
+        f"{name}_s" if name in in_seconds else name: value
+        for name, value in options.items()
+        if value is not None
+    }
+    return values | {"faults": parse_rates(values.pop("fault", ()))}
+
+
 def with_options(
     *shared: Callable[..., None],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:

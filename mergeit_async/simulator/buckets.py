@@ -19,7 +19,7 @@ class TokenBucket:
     def __init__(self, per_minute: float, burst_s: float, now_s: float) -> None:
         """Full at `now_s`; the capacity is `burst_s` seconds of refill, at least one token."""
         self.per_minute = per_minute
-        self.capacity = max(1.0, per_minute * burst_s / 60)
+        self.capacity = _capacity(per_minute, burst_s)
         self._level = self.capacity
         self._as_of_s = now_s
 
@@ -39,6 +39,13 @@ class TokenBucket:
         """Take `amount`, whether it is there or not."""
         self._level = self.level(now_s) - amount
 
+    def resize(self, per_minute: float, burst_s: float, now_s: float) -> None:
+        """Refill at another rate from `now_s` on; the bucket stays as full in proportion."""
+        share = self.level(now_s) / self.capacity
+        self.per_minute = per_minute
+        self.capacity = _capacity(per_minute, burst_s)
+        self._level = share * self.capacity
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -50,20 +57,30 @@ class Rejection:
 
 
 class Limits:
-    """The limits of one server, on requests and on tokens."""
+    """The limits of one server, on requests and on tokens.
+
+    `exist` tells whether there are any; `charges_max` that a request is charged for the longest
+    answer it allows, when it comes.
+    """
 
     def __init__(self, settings: SimulatorSettings, now_s: float) -> None:
-        per_minute = {"requests": settings.rpm, "tokens": settings.tpm}
-        self._buckets = {
-            name: TokenBucket(limit, settings.burst_s, now_s)
-            for name, limit in per_minute.items()
-            if limit is not None
-        }
-        self._charges_max = settings.tpm_charge == "prompt+max"
+        self.charges_max = settings.tpm_charge == "prompt+max"
+        self._buckets: dict[str, TokenBucket] = {}
+        self.change(settings, now_s)
 
-    def admit(self, prompt_tokens: int, max_tokens: int, now_s: float) -> Rejection | None:
+    def change(self, settings: SimulatorSettings, now_s: float) -> None:
+        """Take other limits from `now_s` on; a limit that is new begins with a full bucket."""
+        old = self._buckets
+        self._buckets = {}
+        for name, limit in {"requests": settings.rpm, "tokens": settings.tpm}.items():
+            if limit is not None:
+                bucket = old.get(name) or TokenBucket(limit, settings.burst_s, now_s)
+                bucket.resize(limit, settings.burst_s, now_s)
+                self._buckets[name] = bucket
+        self.exist = bool(self._buckets)
+
+    def admit(self, tokens: int, now_s: float) -> Rejection | None:
         """Charge one request to all limits, or to none of them and say which one it breaks."""
-        tokens = prompt_tokens + (max_tokens if self._charges_max else 0)
         costs = {"requests": 1, "tokens": tokens}
         for name, bucket in self._buckets.items():
             if costs[name] > bucket.capacity:
@@ -74,10 +91,10 @@ class Limits:
             bucket.debit(costs[name], now_s)
         return None
 
-    def settle(self, completion_tokens: int, now_s: float) -> None:
-        """Charge the output of an answered request, where the maximum was not charged before."""
-        if not self._charges_max and "tokens" in self._buckets:
-            self._buckets["tokens"].debit(completion_tokens, now_s)
+    def settle(self, tokens: int, now_s: float) -> None:
+        """Charge tokens that could not be known before, even where that overdraws the limit."""
+        if "tokens" in self._buckets:
+            self._buckets["tokens"].debit(tokens, now_s)
 
     def headers(self, now_s: float) -> dict[str, str]:
         """What is left of each limit, and in which time it is whole again."""
@@ -100,3 +117,7 @@ def spell_duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
     return f"{head}{rest / 1000:g}s"
+
+
+def _capacity(per_minute: float, burst_s: float) -> float:
+    return max(1.0, per_minute * burst_s / 60)

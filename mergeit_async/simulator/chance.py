@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import accumulate
 from statistics import NormalDist
+from typing import Any
 
 from mergeit_async.errors import UsageError
 
@@ -22,14 +23,19 @@ class Dice:
 
     def __init__(self, seed: int) -> None:
         self._salt = seed.to_bytes(16, "little", signed=True)
+        self._hashes: dict[bytes, Any] = {}
 
     def roll(self, purpose: bytes, key: bytes) -> float:
         """A number between 0 and 1, both excluded, evenly spread over the keys.
 
         `purpose` (at most 16 bytes) keeps draws for different things apart.
         """
-        mark = blake2b(key, digest_size=8, salt=self._salt, person=purpose).digest()
-        return ((int.from_bytes(mark, "little") >> (64 - _DRAW_BITS)) + 0.5) * _STEP
+        if purpose not in self._hashes:
+            self._hashes[purpose] = blake2b(digest_size=8, salt=self._salt, person=purpose)
+        mark = self._hashes[purpose].copy()
+        mark.update(key)
+        drawn = int.from_bytes(mark.digest(), "little") >> (64 - _DRAW_BITS)
+        return (drawn + 0.5) * _STEP
 
 
 def stretch(median: float, sigma: float, roll: float) -> float:
@@ -54,10 +60,11 @@ class Mix:
         _check_rates([rate, *named.values(), sum(rates.values())])
         self._kinds = [kind for kind, probability in rates.items() if probability > 0]
         self._bounds = list(accumulate(rates[kind] for kind in self._kinds))
+        self.is_empty = not self._kinds
 
     def pick(self, dice: Dice, purpose: bytes, key: bytes) -> str | None:
         """The kind that this draw meets, or None where no fault is due."""
-        return self.kind_at(dice.roll(purpose, key)) if self._kinds else None
+        return None if self.is_empty else self.kind_at(dice.roll(purpose, key))
 
     def kind_at(self, roll: float) -> str | None:
         """The kind at `roll` (0 to 1) when all rates are laid end to end."""

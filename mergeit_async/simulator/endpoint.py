@@ -1,158 +1,113 @@
-"""What the simulated server does with each request.
+"""The addresses of the simulated server, with or without /v1 before them.
 
-POST /v1/chat/completions   GET /v1/models   GET /stats[?digests=0]   POST /stats/reset
-
-A chat request is counted, checked for its key, parsed, charged to the limits, delayed, met by a
-fault if one is due, and else answered.
+POST /v1/chat/completions   GET /v1/models
+GET /stats[?digests=0]      POST /stats/reset      POST /control
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
-from aiohttp import web
 
-from mergeit_async.simulator.answers import error_answer, json_answer, retry_after
-from mergeit_async.simulator.buckets import Limits, Rejection
-from mergeit_async.simulator.calls import ChatCall, read_call
-from mergeit_async.simulator.chance import Dice, stretch
-from mergeit_async.simulator.faults import FAULTS, Exchange, FaultPlan
-from mergeit_async.simulator.replies import ChatAnswer, Replier
+from mergeit_async.errors import UsageError
+from mergeit_async.simulator.answers import Answer, error_answer
+from mergeit_async.simulator.chat import INVALID, Chat, refuse_key
+from mergeit_async.simulator.connection import Connections
+from mergeit_async.simulator.control import CHANGEABLE, change_settings, read_downtime
+from mergeit_async.simulator.exchange import Exchange
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.simulator.stats import Stats, body_digest
+from mergeit_async.simulator.stats import Stats
+from mergeit_async.simulator.wire import Request
 
-_INVALID = "invalid_request_error"
+_CONTROL = "/control"
 
 
 class Endpoint:
-    """Answers requests as the settings say, and counts them in `stats`."""
+    """Answers requests of any kind; `stats` counts those to chat."""
 
-    def __init__(self, settings: SimulatorSettings) -> None:
+    def __init__(self, settings: SimulatorSettings, started_s: float) -> None:
         """Raises UsageError for fault kinds or rates that make no sense."""
-        self.stats = Stats()
-        self._settings = settings
-        self._dice = Dice(settings.seed)
-        self._plan = FaultPlan(settings, self._dice)
-        self._replier = Replier(settings, self._dice)
-        self._limits = Limits(settings, time.monotonic())
-        # Not the count in `stats`: after a reset, a run must not meet the same faults again.
-        self._next_arrival = 0
+        self.stats = Stats(started_s)
+        self.connections = Connections(self.handle, self.stats.refuse_connection)
+        self._chat = Chat(settings, self.stats)
+        self._end_of_downtime: asyncio.Handle | None = None
+        self._routes = {
+            ("POST", "/chat/completions"): self._chat.receive,
+            ("GET", "/models"): self._list_models,
+            ("GET", "/stats"): self._tell_stats,
+            ("POST", "/stats/reset"): self._reset_stats,
+            ("POST", _CONTROL): self._control,
+        }
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of any kind."""
-        # Clients may hold a base URL with or without the version.
-        match request.method, request.path.removeprefix("/v1"):
-            case "POST", "/chat/completions":
-                return await self._chat(request)
-            case "GET", "/models":
-                return self._refuse_key(request) or self._list_models()
-            case "GET", "/stats":
-                digests = request.query.get("digests") != "0"
-                return json_answer(orjson.dumps(self.stats.snapshot(digests)))
-            case "POST", "/stats/reset":
-                self.stats.reset()
-                return json_answer(b"{}")
-            case method, _:
-                message = f"Unknown request URL: {method} {request.path}."
-                return error_answer(404, message, type_=_INVALID, code="unknown_url")
+    def handle(self, request: Request, exchange: Exchange) -> None:
+        """Answer one request, now or later."""
+        path = request.path.removeprefix("/v1")
+        if self.connections.are_shut and path != _CONTROL:
+            exchange.close()
+        elif act := self._routes.get((request.method, path)):
+            act(request, exchange)
+        else:
+            message = f"Unknown request URL: {request.method} {request.path}."
+            exchange.answer(error_answer(404, message, type_=INVALID, code="unknown_url"))
 
-    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read()
-        digest = body_digest(body)
-        number = self._next_arrival
-        self._next_arrival += 1
-        self.stats.arrive(digest, time.monotonic())
+    def change(self, changes: Mapping[str, Any], asker: Exchange | None = None) -> None:
+        """Take these changes, all or none; must run in the server's event loop.
+
+        The connection of `asker` stays when the server goes down. Raises UsageError for names and
+        values that make no sense.
+        """
+        settings = {name: value for name, value in changes.items() if name != "down"}
+        downtime_s = read_downtime(changes.get("down", False))
+        self._chat.change(change_settings(self._chat.settings, settings))
+        if "down" in changes:
+            self._come_back()
+            if downtime_s != 0.0:
+                self._go_down(downtime_s, asker)
+
+    def _go_down(self, downtime_s: float | None, asker: Exchange | None) -> None:
+        self.connections.shut(spared=asker)
+        if downtime_s is not None:
+            loop = asyncio.get_running_loop()
+            self._end_of_downtime = loop.call_later(downtime_s, self._come_back)
+
+    def _come_back(self) -> None:
+        self.connections.reopen()
+        if self._end_of_downtime is not None:
+            self._end_of_downtime.cancel()
+            self._end_of_downtime = None
+
+    def _control(self, request: Request, exchange: Exchange) -> None:
         try:
-            call = self._accept(request, body)
-            if not isinstance(call, ChatCall):
-                self.stats.rejected[call.status] += 1
-                return call
-            return await self._answer(request, call, digest, number.to_bytes(8, "little"))
-        finally:
-            self.stats.leave()
+            changes = orjson.loads(request.body)
+            if not isinstance(changes, dict):
+                raise UsageError("A change of the simulator must be a JSON object.")
+            self.change(changes, exchange)
+        except (orjson.JSONDecodeError, UsageError) as error:
+            exchange.answer(error_answer(400, str(error), type_=INVALID))
+        else:
+            exchange.answer(Answer(200, orjson.dumps(self._changeable())))
 
-    def _accept(self, request: web.BaseRequest, body: bytes) -> ChatCall | web.Response:
-        if refusal := self._refuse_key(request):
-            return refusal
-        try:
-            call = read_call(body)
-        except ValueError as error:
-            return error_answer(400, f"Invalid request: {error}.", type_=_INVALID)
-        return self._refuse_model(call) or self._refuse_over_limit(call) or call
+    def _changeable(self) -> dict[str, Any]:
+        now = {name: getattr(self._chat.settings, name) for name in CHANGEABLE}
+        return now | {"down": self.connections.are_shut}
 
-    async def _answer(
-        self, request: web.BaseRequest, call: ChatCall, digest: bytes, arrival: bytes
-    ) -> web.StreamResponse:
-        headers = self._limits.headers(time.monotonic())
-        await self._wait_latency(arrival)
-        answer = self._replier.answer(call, digest)
-        kind = self._plan.due(arrival)
-        if kind is None:
-            self._count(answer, digest)
-            return json_answer(answer.body, headers=headers)
-        self.stats.faults[kind] += 1
-        response = await FAULTS[kind].spoil(Exchange(request, answer.body, self._settings))
-        if FAULTS[kind].answers:
-            self._count(answer, digest)
-        return response
-
-    async def _wait_latency(self, arrival: bytes) -> None:
-        if median_s := self._settings.latency_s:
-            roll = self._dice.roll(b"latency", arrival)
-            await asyncio.sleep(stretch(median_s, self._settings.latency_sigma, roll))
-
-    def _count(self, answer: ChatAnswer, digest: bytes) -> None:
-        now_s = time.monotonic()
-        self._limits.settle(answer.completion_tokens, now_s)
-        self.stats.answer(digest, answer.prompt_tokens, answer.completion_tokens, now_s)
-        if answer.fault is not None:
-            self.stats.content_faults[answer.fault] += 1
-
-    def _list_models(self) -> web.Response:
+    def _list_models(self, request: Request, exchange: Exchange) -> None:
+        settings = self._chat.settings
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
-            for name in self._settings.models
+            for name in settings.models
         ]
-        return json_answer(orjson.dumps({"object": "list", "data": models}))
+        listed = Answer(200, orjson.dumps({"object": "list", "data": models}))
+        exchange.answer(refuse_key(request, settings.api_key) or listed)
 
-    def _refuse_key(self, request: web.BaseRequest) -> web.Response | None:
-        expected = self._settings.api_key
-        if expected is None:
-            return None
-        given = request.headers.get("Authorization", "")
-        if hmac.compare_digest(given.encode(), f"Bearer {expected}".encode()):
-            return None
-        message = "Incorrect API key provided."
-        return error_answer(401, message, type_=_INVALID, code="invalid_api_key")
+    def _tell_stats(self, request: Request, exchange: Exchange) -> None:
+        digests = parse_qs(request.query).get("digests") != ["0"]
+        exchange.answer(Answer(200, orjson.dumps(self.stats.snapshot(digests))))
 
-    def _refuse_model(self, call: ChatCall) -> web.Response | None:
-        if not self._settings.models or call.model in self._settings.models:
-            return None
-        message = f"The model `{call.model}` does not exist."
-        return error_answer(404, message, type_=_INVALID, param="model", code="model_not_found")
-
-    def _refuse_over_limit(self, call: ChatCall) -> web.Response | None:
-        now_s = time.monotonic()
-        rejection = self._limits.admit(call.prompt_tokens, call.max_tokens or 0, now_s)
-        if rejection is None:
-            return None
-        headers = self._limits.headers(now_s)
-        if rejection.wait_s is not None:
-            headers |= retry_after(self._settings.retry_after_style, rejection.wait_s)
-        return error_answer(
-            429,
-            _describe(rejection),
-            type_=rejection.limit,
-            code="rate_limit_exceeded",
-            headers=headers,
-        )
-
-
-def _describe(rejection: Rejection) -> str:
-    limit = f"{rejection.limit} per minute: limit {rejection.per_minute:g}"
-    if rejection.wait_s is None:
-        return f"Request too large for {limit}."
-    return f"Rate limit reached for {limit}. Please try again in {rejection.wait_s:.3f}s."
+    def _reset_stats(self, request: Request, exchange: Exchange) -> None:
+        self.stats.reset()
+        exchange.answer(Answer(200, b"{}"))

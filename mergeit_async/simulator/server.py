@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
-from aiohttp import web
 
 from mergeit_async.errors import UsageError
 from mergeit_async.simulator.endpoint import Endpoint
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.simulator.stats import Stats
 
-# How long answers in progress may take once the server is closed; aiohttp reads 0 as "for ever".
-_CLOSE_WITHIN_S = 0.05
 _BACKLOG = 2048
+_CHANGED_WITHIN_S = 10
 
 
 def serve(settings: SimulatorSettings, announce: Callable[[str], object] | None = None) -> None:
@@ -33,16 +32,14 @@ def serve(settings: SimulatorSettings, announce: Callable[[str], object] | None 
 
 
 class Simulator:
-    """A simulated server in the running event loop: `async with Simulator(settings) as sim`.
-
-    aiohttp's low-level server, because its router costs as much as all that is done here.
-    """
+    """A simulated server in the running event loop: `async with Simulator(settings) as sim`."""
 
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
         """Raises UsageError for fault kinds or rates that make no sense."""
         self.settings = settings or SimulatorSettings()
-        self._endpoint = Endpoint(self.settings)
-        self._runner: web.ServerRunner | None = None
+        self._endpoint = Endpoint(self.settings, time.monotonic())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: asyncio.Server | None = None
         self._port = self.settings.port
 
     @property
@@ -60,21 +57,35 @@ class Simulator:
         """The live counts."""
         return self._endpoint.stats
 
+    def control(self, **changes: Any) -> None:
+        """Change the running server; from any thread, and done when this returns.
+
+        `rpm`, `tpm`, `burst_s`, `max_concurrent`, `latency_s`, `latency_sigma`, `fault_rate` and
+        `faults` are settings; full buckets stay full, empty ones empty. `down=True` closes all
+        connections, and new ones at once, until `down=False`; a number does so for such a time in
+        seconds. All are taken or none. Raises UsageError for names and values that make no sense.
+        """
+        if self._loop is None:
+            raise UsageError("The simulator cannot be changed before it runs; give it settings.")
+        if self._loop is _running_loop():
+            self._endpoint.change(changes)
+        else:
+            change = self._change(changes)
+            asyncio.run_coroutine_threadsafe(change, self._loop).result(_CHANGED_WITHIN_S)
+
     async def __aenter__(self) -> Self:
         """Accept connections. Raises UsageError where the address cannot be taken."""
-        # A caller that hangs up is no longer in flight, hence the cancellation.
-        server = web.Server(self._endpoint.handle, handler_cancellation=True, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_WITHIN_S)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=_BACKLOG)
+        self._loop = asyncio.get_running_loop()
+        host, port = self.settings.host, self.settings.port
+        accept = self._endpoint.connections.accept
         try:
-            await site.start()
+            self._server = await self._loop.create_server(accept, host, port, backlog=_BACKLOG)
         except OSError as error:
             raise UsageError(
-                f"The simulator cannot listen on {self.settings.host}:{self.settings.port} "
-                f"({error.strerror}); choose another port, or 0 for any free one."
+                f"The simulator cannot listen on {host}:{port} ({error.strerror}); "
+                "choose another port, or 0 for any free one."
             ) from error
-        self._port = site.port
+        self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -84,13 +95,26 @@ class Simulator:
         traceback: TracebackType | None,
     ) -> None:
         """Close the port and all connections; answers in progress are cut off."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            self._server.close()
+            self._endpoint.connections.shut()
+            await self._server.wait_closed()
+            await asyncio.sleep(0)  # the transports learn of their end in the next round
+
+    async def _change(self, changes: Mapping[str, Any]) -> None:
+        self._endpoint.change(changes)
 
     @property
     def _root(self) -> str:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self._port}"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mergeit_async.errors import UsageError
 
 TokenCharge = Literal["prompt+max", "reported"]
-RetryAfterStyle = Literal["seconds", "date", "ms", "none"]
+RetryAfterStyle = Literal["seconds", "date", "ms", "none", "week"]
+
+_NOT_NEGATIVE = ("latency_s", "latency_sigma", "fault_retry_after_s", "hang_s", "drip_interval_s")
+_POSITIVE = ("rpm", "tpm", "burst_s")
+_COUNTS = ("max_concurrent", "huge_bytes", "bomb_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,20 @@ class SimulatorSettings:
 
     `rpm` and `tpm` are limits per minute, None for unlimited; their buckets hold `burst_s` seconds'
     worth. `tpm_charge` says what a request costs: its prompt and its maximum output when it
-    arrives, or its prompt then and its real output when it is answered. `retry_after_style` is the
-    form in which a 429 says how long to wait.
+    arrives, or its prompt then and its real output when it is answered. `max_concurrent` is the
+    number of requests in flight beyond which one is refused with 429, None for no limit.
+    `rate_headers` tells about limits in x-ratelimit headers. `retry_after_style` is the form in
+    which a 429 says how long to wait; `week` asks for a week whatever the limits say.
+
+    `prompt_cache` reports the tokens before the last user turn as cached once the same turns were
+    answered before. Answers then depend on what came first.
 
     `fault_rate` is the share of arrivals that meet a transport fault of the default mix; `faults`
     gives rates by kind, on top of it. `content_fault_rate` and `content_faults` do the same for
-    answers whose text is no good. `fault_retry_after_s` is what an injected 429 asks for, and
-    `hang_s` how long an injected hang stays silent before it answers after all.
+    answers whose text is no good. `fault_retry_after_s` is what an injected 429 asks for, `hang_s`
+    how long an injected hang stays silent before it answers after all, `drip_interval_s` the time
+    between two bytes of a dripping answer, `huge_bytes` the size of a huge one, `bomb_bytes` that
+    of a gzip bomb when unpacked, and `redirect_to` where a redirect points.
 
     Raises UsageError for a value outside its range.
     """
@@ -47,35 +58,67 @@ class SimulatorSettings:
     tpm: float | None = None
     tpm_charge: TokenCharge = "prompt+max"
     burst_s: float = 60.0
+    max_concurrent: int | None = None
+    rate_headers: bool = True
     retry_after_style: RetryAfterStyle = "seconds"
+    prompt_cache: bool = False
     fault_rate: float = 0.0
     faults: Mapping[str, float] = field(default_factory=dict)
     fault_retry_after_s: float = 1.0
     hang_s: float = 5.0
+    drip_interval_s: float = 1.0
+    huge_bytes: int = 10**9
+    bomb_bytes: int = 10**9
+    redirect_to: str = "http://127.0.0.1:9/v1/chat/completions"
     content_fault_rate: float = 0.0
     content_faults: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_range("port", self.port, 0, 65535)
         _check_range("seed", self.seed, -(2**63), 2**63 - 1)
-        for name in ("latency_s", "latency_sigma", "fault_retry_after_s", "hang_s"):
+        for name in _NOT_NEGATIVE:
             _check_range(name, getattr(self, name), 0, math.inf)
-        for name in ("rpm", "tpm", "burst_s"):
+        for name in ("fault_rate", "content_fault_rate"):
+            _check_range(name, getattr(self, name), 0, 1)
+        for name in _POSITIVE:
             _check_positive(name, getattr(self, name))
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        for name in ("faults", "content_faults"):
+            _check_rates_by_kind(name, getattr(self, name))
         _check_choice("tpm_charge", self.tpm_charge, get_args(TokenCharge))
         _check_choice("retry_after_style", self.retry_after_style, get_args(RetryAfterStyle))
 
 
-def _check_range(name: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
+def is_number(value: Any) -> bool:
+    """Whether `value` is an int or a float; True and False are neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_range(name: str, value: Any, lowest: float, highest: float) -> None:
+    if not (is_number(value) and lowest <= value <= highest):
         raise UsageError(
             f"Simulator setting {name} is {value}; give a number from {lowest} to {highest}."
         )
 
 
-def _check_positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
+def _check_positive(name: str, value: Any) -> None:
+    if value is None and name != "burst_s":
+        return
+    if not (is_number(value) and 0 < value < math.inf):
         raise UsageError(f"Simulator setting {name} is {value}; give a number above 0.")
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is None and name == "max_concurrent":
+        return
+    if not (isinstance(value, int) and is_number(value) and value > 0):
+        raise UsageError(f"Simulator setting {name} is {value}; give a whole number above 0.")
+
+
+def _check_rates_by_kind(name: str, value: Any) -> None:
+    if not (isinstance(value, Mapping) and all(map(is_number, value.values()))):
+        raise UsageError(f"Simulator setting {name} is {value}; give a rate for each kind.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

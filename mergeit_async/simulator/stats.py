@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from hashlib import blake2b
 from typing import Any
 
-_SLOT_S = 0.1
-# Start-up and tail of a run are no steady load.
-_TRIMMED_SHARE = 0.1
-
-
-def body_digest(body: bytes) -> bytes:
-    """What a request is counted under: the 128-bit BLAKE2b of its body."""
-    return blake2b(body, digest_size=16).digest()
+from mergeit_async.simulator.calls import body_digest
+from mergeit_async.simulator.timeline import Timeline
 
 
 class Stats:
@@ -21,11 +14,15 @@ class Stats:
 
     `answered` counts whole, well-formed 200s, whatever their text; `rejected` counts refusals by
     HTTP status, `faults` and `content_faults` injected ones by kind. An injected hang that is
-    waited out is both a fault and answered. Times are seconds on the monotonic clock.
+    waited out is both a fault and answered. `tokens_charged` is what requests cost under the
+    limits, 0 while there are none. `timeline` holds the same over time. Times are seconds on the
+    monotonic clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, started_s: float = 0.0) -> None:
+        """`started_s` is where the seconds of the timeline are counted from."""
         self.in_flight = 0
+        self.timeline = Timeline(started_s)
         self.reset()
 
     def reset(self) -> None:
@@ -34,37 +31,63 @@ class Stats:
         self.answered = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.cached_tokens = 0
+        self.tokens_charged = 0
         self.rejected: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.content_faults: Counter[str] = Counter()
+        self.connections_refused = 0
         self.peak_in_flight = self.in_flight
         self.first_arrival_s: float | None = None
         self.last_arrival_s: float | None = None
+        self.timeline.clear()
         self._arrivals_of: defaultdict[bytes, int] = defaultdict(int)
         self._answers_of: defaultdict[bytes, int] = defaultdict(int)
-        self._arrivals_in: defaultdict[int, int] = defaultdict(int)
-        self._answers_in: defaultdict[int, int] = defaultdict(int)
 
     def arrive(self, digest: bytes, now_s: float) -> None:
         """Count a request that came in; `leave` must follow."""
         self.arrivals += 1
         self._arrivals_of[digest] += 1
-        self._arrivals_in[int(now_s / _SLOT_S)] += 1
+        self.timeline.at(now_s).arrivals += 1
         if self.first_arrival_s is None:
             self.first_arrival_s = now_s
         self.last_arrival_s = now_s
         self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        if self.in_flight > self.peak_in_flight:
+            self.peak_in_flight = self.in_flight
+
+    def reject(self, status: int, now_s: float) -> None:
+        """Count a refusal that is no injected fault."""
+        self.rejected[status] += 1
+        if status == 429:
+            self.timeline.at(now_s).rejected_429 += 1
+
+    def charge(self, requests: int, tokens: int, now_s: float) -> None:
+        """Count what is charged to the limits."""
+        self.tokens_charged += tokens
+        tick = self.timeline.at(now_s)
+        tick.admitted += requests
+        tick.tokens += tokens
 
     def answer(
-        self, digest: bytes, prompt_tokens: int, completion_tokens: int, now_s: float
+        self,
+        digest: bytes,
+        prompt_tokens: int,
+        completion_tokens: int,
+        now_s: float,
+        cached_tokens: int = 0,
     ) -> None:
         """Count a good answer and the tokens it reports."""
         self.answered += 1
         self._answers_of[digest] += 1
-        self._answers_in[int(now_s / _SLOT_S)] += 1
+        self.timeline.at(now_s).answered += 1
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
+        self.cached_tokens += cached_tokens
+
+    def refuse_connection(self) -> None:
+        """Count a connection that was closed at once, because the server is down."""
+        self.connections_refused += 1
 
     def leave(self) -> None:
         """Count a request as no longer in flight, however it ended."""
@@ -80,11 +103,11 @@ class Stats:
 
     def snapshot(self, digests: bool = True) -> dict[str, Any]:
         """All counts as JSON values; `digests` adds arrivals and answers of each request."""
-        counts = self._totals() | self._rates()
+        counts = self._totals() | self._over_time()
         if digests:
             counts["requests"] = {
                 digest.hex(): {"arrivals": arrivals, "answered": self._answers_of.get(digest, 0)}
-                for digest, arrivals in self._arrivals_of.items()
+                for digest, arrivals in list(self._arrivals_of.items())
             }
         return counts
 
@@ -93,30 +116,28 @@ class Stats:
             "arrivals": self.arrivals,
             "distinct_requests": len(self._arrivals_of),
             "answered": self.answered,
-            "answered_more_than_once": sum(n > 1 for n in self._answers_of.values()),
+            "answered_more_than_once": sum(n > 1 for n in list(self._answers_of.values())),
             "rejected": {str(status): count for status, count in self.rejected.items()},
             "faults": dict(self.faults),
             "content_faults": dict(self.content_faults),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
+            "cached_tokens": self.cached_tokens,
+            "tokens_charged": self.tokens_charged,
+            "connections_refused": self.connections_refused,
             "in_flight": self.in_flight,
             "peak_in_flight": self.peak_in_flight,
         }
 
-    def _rates(self) -> dict[str, Any]:
+    def _over_time(self) -> dict[str, Any]:
+        timeline = self.timeline
         return {
+            "started_s": timeline.started_s,
             "first_arrival_s": self.first_arrival_s,
             "last_arrival_s": self.last_arrival_s,
-            "steady_arrivals_per_s": _steady_rate(self._arrivals_in),
-            "steady_answers_per_s": _steady_rate(self._answers_in),
+            "steady_arrivals_per_s": timeline.steady_rate(lambda tick: tick.arrivals),
+            "steady_answers_per_s": timeline.steady_rate(lambda tick: tick.answered),
+            "limits": timeline.limits(),
+            "limits_used": timeline.limits_used(),
+            "trace": timeline.trace(),
         }
-
-
-def _steady_rate(slots: dict[int, int]) -> float:
-    """Events per second over the middle 80 % of the time in which there were any."""
-    if not slots:
-        return 0.0
-    first, last = min(slots), max(slots)
-    trimmed = int((last - first + 1) * _TRIMMED_SHARE)
-    steady = range(first + trimmed, last - trimmed + 1)
-    return sum(slots.get(slot, 0) for slot in steady) / (len(steady) * _SLOT_S)

@@ -1,168 +1,54 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 
-from mergeit_async.simulator.server import Simulator
-from mergeit_async.simulator.settings import SimulatorSettings
-
-
-class Client:
-    """A simulator and a session to talk to it."""
-
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession) -> None:
-        self.simulator, self.session = simulator, session
-
-    async def post(self, body: bytes, key: str | None = None) -> tuple[int, Any, dict[str, str]]:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        url = f"{self.simulator.url}/chat/completions"
-        async with self.session.post(url, data=io.BytesIO(body), headers=headers) as response:
-            return response.status, orjson.loads(await response.read()), dict(response.headers)
-
-    async def get(self, url: str, key: str | None = None) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with self.session.get(url, headers=headers) as response:
-            return response.status, orjson.loads(await response.read())
-
-
-@asynccontextmanager
-async def simulated(**settings: Any) -> AsyncIterator[Client]:
-    async with (
-        Simulator(SimulatorSettings(**settings)) as simulator,
-        aiohttp.ClientSession() as session,
-    ):
-        yield Client(simulator, session)
-
-
-def body(text: str = "hi", model: str = "sim-merge", **members: Any) -> bytes:
-    turns = [{"role": "user", "content": text}]
-    return orjson.dumps({"model": model, "messages": turns, **members})
-
-
-async def test_equal_requests_get_equal_answers_and_are_counted() -> None:
-    async with simulated() as client:
-        first, second = await client.post(body()), await client.post(body())
-        await client.post(body("other"))
-
-        assert first[:2] == second[:2]
-        assert first[0] == 200
-        assert client.simulator.stats.arrivals_of(body()) == 2
-        assert client.simulator.stats.answers_of(body("other")) == 1
+from tests.simulator.raw_client import chat_body, connect, get, post, simulated, until
 
 
 async def test_models_are_listed() -> None:
-    async with simulated(models=("a", "b")) as client:
-        _, models = await client.get(f"{client.simulator.url}/models")
+    async with simulated(models=("a", "b")) as (_, wire):
+        models = await wire.look("/v1/models")
 
-        assert [model["id"] for model in models["data"]] == ["a", "b"]
-
-
-async def test_an_unknown_model_is_not_found() -> None:
-    async with simulated() as client:
-        status, error, _ = await client.post(body(model="gpt-none"))
-
-        assert (status, error["error"]["code"]) == (404, "model_not_found")
-        assert client.simulator.stats.rejected == {404: 1}
+    assert [model["id"] for model in models["data"]] == ["a", "b"]
 
 
-async def test_any_model_is_served_where_none_is_named() -> None:
-    async with simulated(models=()) as client:
-        assert (await client.post(body(model="gpt-none")))[0] == 200
+async def test_models_are_listed_for_those_with_the_key() -> None:
+    async with simulated(api_key="right", models=("a",)) as (_, wire):
+        refused = await wire.look("/v1/models")
+        listed = await wire.look("/v1/models", "Authorization: Bearer right")
+
+    assert refused["error"]["code"] == "invalid_api_key"
+    assert listed["data"][0]["id"] == "a"
 
 
-async def test_a_wrong_or_missing_key_is_refused_everywhere() -> None:
-    async with simulated(api_key="right") as client:
-        assert (await client.post(body(), "right"))[0] == 200
-        assert (await client.post(body(), "wrong"))[0] == 401
-        assert (await client.post(body()))[0] == 401
-        assert (await client.get(f"{client.simulator.url}/models"))[0] == 401
-        assert (await client.get(f"{client.simulator.url}/models", "right"))[0] == 200
+@pytest.mark.parametrize("request_bytes", [get("/v1/embeddings"), get("/control"), get("/")])
+async def test_an_unknown_path_is_not_found(request_bytes: bytes) -> None:
+    async with simulated() as (_, wire):
+        wire.send(request_bytes)
+        status, _, body = await wire.answer()
+
+    assert (status, orjson.loads(body)["error"]["code"]) == (404, "unknown_url")
 
 
-async def test_a_body_that_is_no_chat_request_is_a_bad_request() -> None:
-    async with simulated() as client:
-        status, error, _ = await client.post(b"{")
+async def test_the_version_in_the_path_may_be_left_out() -> None:
+    async with simulated() as (_, wire):
+        wire.send(post(chat_body(), path="/chat/completions"))
 
-        assert (status, error["error"]["type"]) == (400, "invalid_request_error")
-
-
-async def test_an_unknown_path_is_not_found() -> None:
-    async with simulated() as client:
-        assert (await client.get(f"{client.simulator.url}/embeddings"))[0] == 404
-
-
-async def test_a_burst_over_the_limit_is_refused_with_headers_that_tell_the_truth() -> None:
-    async with simulated(rpm=600, burst_s=3, retry_after_style="ms") as client:
-        started_s = time.monotonic()
-        answers = await asyncio.gather(*(client.post(body()) for _ in range(50)))
-        took_s = time.monotonic() - started_s
-        good = [headers for status, _, headers in answers if status == 200]
-        refused = [headers for status, _, headers in answers if status == 429]
-        wait_s = max(int(headers["retry-after-ms"]) for headers in refused) / 1000
-        await asyncio.sleep(wait_s)
-        after = (await client.post(body()))[0]
-
-    # 30 at once, and ten for each second that the burst itself took.
-    assert 30 <= len(good) <= 31 + 10 * took_s
-    assert {int(headers["x-ratelimit-remaining-requests"]) for headers in good} >= set(range(30))
-    assert {headers["x-ratelimit-limit-requests"] for headers in good + refused} == {"600"}
-    assert {headers["x-ratelimit-remaining-requests"] for headers in refused} == {"0"}
-    assert all(headers["x-ratelimit-reset-requests"].endswith("s") for headers in refused)
-    assert 0 < wait_s <= 0.1
-    assert after == 200
-
-
-async def test_tokens_over_the_limit_are_refused_by_that_name() -> None:
-    async with simulated(tpm=6000, burst_s=1) as client:
-        first, _, _ = await client.post(body(max_tokens=90))
-        second, error, headers = await client.post(body(max_tokens=90))
-        never, too_large, no_wait = await client.post(body(max_tokens=200))
-
-    assert (first, second, never) == (200, 429, 429)
-    assert error["error"]["type"] == "tokens"
-    assert headers["Retry-After"] == "1"
-    assert "too large" in too_large["error"]["message"]
-    assert "Retry-After" not in no_wait
-
-
-async def test_latency_is_what_was_asked_for() -> None:
-    async with simulated(latency_s=0.05) as client:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        await asyncio.gather(*(client.post(body()) for _ in range(20)))
-
-        assert 0.05 <= loop.time() - started_s < 0.9
-        assert client.simulator.stats.peak_in_flight == 20
-
-
-async def test_a_caller_that_hangs_up_is_no_longer_in_flight() -> None:
-    async with simulated(latency_s=60) as client:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await client.post(body())
-        async with asyncio.timeout(5):
-            while (await client.get(client.simulator.stats_url))[1]["in_flight"]:
-                pass
-
-        assert client.simulator.stats.arrivals == 1
+        assert (await wire.answer())[0] == 200
 
 
 async def test_stats_are_served_with_and_without_bodies_and_can_be_reset() -> None:
-    async with simulated() as client:
-        await client.post(body())
-        url = client.simulator.stats_url
-        full, compact = (await client.get(url))[1], (await client.get(f"{url}?digests=0"))[1]
-        async with client.session.post(f"{url}/reset") as response:
-            await response.read()
-        empty = (await client.get(url))[1]
+    async with simulated() as (_, wire):
+        await wire.ask(chat_body())
+        full, compact = await wire.look("/stats"), await wire.look("/stats?digests=0")
+        wire.send(post(b"", path="/stats/reset"))
+        await wire.answer()
+        empty = await wire.look("/stats")
 
     assert list(full["requests"].values()) == [{"arrivals": 1, "answered": 1}]
     assert "requests" not in compact
@@ -170,15 +56,134 @@ async def test_stats_are_served_with_and_without_bodies_and_can_be_reset() -> No
     assert empty["arrivals"] == 0
 
 
-async def test_content_faults_are_counted_by_kind() -> None:
-    rows = '{"instruction": "Add.", "output": "7"} {"instruction": "Divide.", "output": "2"}'
-    async with simulated(content_faults={"copy": 1.0}) as client:
-        await client.post(body(rows))
+async def test_stats_tell_load_and_limits_over_time() -> None:
+    async with simulated(rpm=600, burst_s=1) as (_, wire):
+        for _ in range(15):
+            await wire.ask(chat_body())
+        stats = await wire.look("/stats")
 
-        assert client.simulator.stats.content_faults == {"copy": 1}
-        assert client.simulator.stats.answered == 1
+    arrivals, answered, refused = (sum(row[at] for row in stats["trace"]) for at in (1, 2, 3))
+    assert (arrivals, answered + refused) == (15, 15)
+    assert refused == stats["rejected"]["429"] > 0
+    assert stats["limits"] == [[0, 600, None]]
+    assert stats["limits_used"]["rpm"]["whole"] > 1
+    assert stats["limits_used"]["tpm"] == {"steady": None, "whole": None}
+    assert stats["started_s"] <= stats["first_arrival_s"]
 
 
-async def test_a_long_prompt_is_taken() -> None:
-    async with simulated() as client:
-        assert (await client.post(body("x" * 3_000_000)))[0] == 200
+async def test_settings_can_be_changed_while_the_server_runs() -> None:
+    changes: dict[str, Any] = {"rpm": 60, "burst_s": 1, "faults": {"server": 1.0}}
+    async with simulated() as (_, wire):
+        before = (await wire.ask(chat_body()))[0]
+        status, now = await wire.control(changes)
+        after = [(await wire.ask(chat_body()))[0] for _ in range(2)]
+        limits = (await wire.look("/stats"))["limits"]
+
+    assert (before, status, after) == (200, 200, [500, 429])
+    assert now == {
+        "rpm": 60,
+        "tpm": None,
+        "burst_s": 1,
+        "max_concurrent": None,
+        "latency_s": 0,
+        "latency_sigma": 0,
+        "fault_rate": 0,
+        "faults": {"server": 1},
+        "down": False,
+    }
+    assert [limit[1:] for limit in limits] == [[None, None], [60, None]]
+
+
+async def test_latency_and_concurrency_can_be_changed() -> None:
+    async with simulated(latency_s=60) as (simulator, wire), connect(simulator) as stuck:
+        stuck.send(post(chat_body()))
+        await until(lambda: simulator.stats.in_flight == 1)
+        await wire.control({"latency_s": 0, "max_concurrent": 1})
+        refused = (await wire.ask(chat_body()))[0]
+        await wire.control({"max_concurrent": 2})
+        served = (await wire.ask(chat_body()))[0]
+
+    assert (refused, served) == (429, 200)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rpm": 0}, "rpm is 0"),
+        ({"rpm": "many"}, "rpm is many"),
+        ({"latency_s": None}, "latency_s is None"),
+        ({"max_concurrent": 0.5}, "max_concurrent is 0.5"),
+        ({"faults": {"earthquake": 0.1}}, "no fault 'earthquake'"),
+        ({"faults": {"server": 2}}, "A fault rate of the simulator is 2"),
+        ({"faults": 3}, "faults is 3"),
+        ({"port": 80}, "cannot change 'port'"),
+        ({"down": "soon"}, "down is soon"),
+        ([1], "must be a JSON object"),
+    ],
+)
+async def test_a_change_that_makes_no_sense_is_refused_and_changes_nothing(
+    changes: Any, reason: str
+) -> None:
+    if isinstance(changes, dict):
+        changes = {"fault_rate": 0.5, "down": True} | changes
+    async with simulated() as (_, wire):
+        status, error = await wire.control(changes)
+        _, now = await wire.control({})
+
+    assert status == 400
+    assert reason in error["error"]["message"]
+    assert (now["fault_rate"], now["down"]) == (0, False)
+
+
+async def test_a_change_that_is_no_json_is_refused() -> None:
+    async with simulated() as (_, wire):
+        wire.send(post(b"{rpm: 5}", path="/control"))
+
+        assert (await wire.answer())[0] == 400
+
+
+async def test_a_server_that_is_down_closes_all_connections_old_and_new() -> None:
+    async with simulated(latency_s=60) as (simulator, old), connect(simulator) as remote:
+        old.send(post(chat_body()))
+        await until(lambda: simulator.stats.in_flight == 1)
+        status, now = await remote.control({"down": True})
+        cut = await old.rest()
+        async with connect(simulator) as new:
+            refused = await new.rest()
+
+        assert (status, now["down"]) == (200, True)
+        assert (cut, refused) == (b"", b"")
+        assert simulator.stats.in_flight == 0
+        assert simulator.stats.connections_refused == 1
+
+
+async def test_the_connection_that_took_a_server_down_can_bring_it_back() -> None:
+    async with simulated() as (simulator, remote):
+        await remote.control({"down": True})
+        status, now = await remote.control({"down": False})
+        async with connect(simulator) as new:
+            served = (await new.ask(chat_body()))[0]
+
+    assert (status, now["down"], served) == (200, False, 200)
+
+
+async def test_nothing_else_is_served_while_the_server_is_down() -> None:
+    async with simulated() as (simulator, remote):
+        await remote.control({"down": True})
+        remote.send(post(chat_body()))
+
+        assert await remote.rest() == b""
+        assert simulator.stats.arrivals == 0
+
+
+async def test_a_downtime_may_end_by_itself() -> None:
+    async with simulated() as (simulator, remote):
+        began_s = time.monotonic()
+        await remote.control({"down": 0.1})
+        async with connect(simulator) as early:
+            refused = await early.rest()
+        await asyncio.sleep(0.12 - (time.monotonic() - began_s))
+        async with connect(simulator) as late:
+            served = (await late.ask(chat_body()))[0]
+
+    assert (refused, served) == (b"", 200)

@@ -8,11 +8,10 @@ import orjson
 import pytest
 
 from mergeit_async.errors import UsageError
-from mergeit_async.simulator.calls import read_call
+from mergeit_async.simulator.calls import body_digest, read_call
 from mergeit_async.simulator.chance import Dice
 from mergeit_async.simulator.replies import CONTENT_FAULTS, ChatAnswer, Replier
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.simulator.stats import body_digest
 
 ROWS = (
     {"instruction": "Name a river in France.", "input": "", "output": "The Loire."},
@@ -91,6 +90,14 @@ def test_a_row_with_half_a_surrogate_pair_is_merged_too() -> None:
     assert "banana \ud83d" in json.loads(content)["input"]
 
 
+def test_half_a_surrogate_pair_outside_json_is_said_too() -> None:
+    body = make_body(PROMPT.replace("Name a", "Name a \\ud83d"))
+
+    said = answer(body, SimulatorSettings(content_faults={"not_json": 1.0}))
+
+    assert "Name a \ud83d" in json.loads(said.body)["choices"][0]["message"]["content"]
+
+
 def test_a_prompt_without_rows_gets_an_answer_in_words() -> None:
     text = choice(answer(make_body("How are you?")))["message"]["content"]
 
@@ -112,7 +119,7 @@ def test_content_faults_come_at_their_rate_in_all_kinds() -> None:
     kinds = Counter(answer(make_body(seed=seed), settings).fault for seed in range(1500))
 
     assert 0.36 < 1 - kinds[None] / 1500 < 0.44
-    assert set(kinds) == {None, *CONTENT_FAULTS}
+    assert kinds.keys() - {None} == {kind for kind, fault in CONTENT_FAULTS.items() if fault.share}
 
 
 @pytest.mark.parametrize("kind", ["fenced", "prose"])
@@ -143,6 +150,28 @@ def test_a_cut_answer_says_so_and_is_no_json() -> None:
     assert cut["finish_reason"] == "length"
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(cut["message"]["content"])
+
+
+def test_a_filtered_answer_says_so_and_ends_early() -> None:
+    withheld = spoiled("content_filter")
+
+    assert withheld["finish_reason"] == "content_filter"
+    assert len(withheld["message"]["content"]) < 200
+
+
+def test_cached_tokens_are_reported_where_there_is_a_cache() -> None:
+    call = read_call(make_body())
+    replier = Replier(SimulatorSettings(), Dice(0))
+
+    usages = [
+        orjson.loads(replier.answer(call, b"d", cached).body)["usage"] for cached in (None, 0, 7)
+    ]
+
+    assert [usage.get("prompt_tokens_details") for usage in usages] == [
+        None,
+        {"cached_tokens": 0},
+        {"cached_tokens": 7},
+    ]
 
 
 def test_a_refusal_has_no_content() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -23,10 +24,21 @@ from mergeit_async.simulator.settings import SimulatorSettings
         ("hang_s", -1),
         ("tpm_charge", "nothing"),
         ("retry_after_style", "weeks"),
+        ("latency_s", "soon"),
+        ("rpm", True),
+        ("max_concurrent", 0),
+        ("max_concurrent", 1.5),
+        ("huge_bytes", 0),
+        ("bomb_bytes", None),
+        ("drip_interval_s", -1),
+        ("fault_rate", 1.1),
+        ("content_fault_rate", -0.1),
+        ("faults", ["server"]),
+        ("faults", {"server": "often"}),
     ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"{name} is {value}"):
+    with pytest.raises(UsageError, match=re.escape(f"{name} is {value}")):
         SimulatorSettings(**{name: value})
 
 

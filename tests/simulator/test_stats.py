@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mergeit_async.simulator.stats import Stats, body_digest
+from mergeit_async.simulator.calls import body_digest
+from mergeit_async.simulator.stats import Stats
 
 
 def test_arrivals_and_answers_are_counted_by_body() -> None:
@@ -10,11 +11,12 @@ def test_arrivals_and_answers_are_counted_by_body() -> None:
     for body in (b"a", b"b", b"a"):
         stats.arrive(body_digest(body), 1.0)
         stats.leave()
-    stats.answer(body_digest(b"a"), 10, 5, 1.5)
+    stats.answer(body_digest(b"a"), 10, 5, 1.5, cached_tokens=8)
 
     assert (stats.arrivals_of(b"a"), stats.answers_of(b"a")) == (2, 1)
     assert (stats.arrivals_of(b"b"), stats.answers_of(b"b")) == (1, 0)
     assert stats.arrivals_of(b"c") == 0
+    assert stats.cached_tokens == 8
     assert stats.snapshot()["requests"] == {
         body_digest(b"a").hex(): {"arrivals": 2, "answered": 1},
         body_digest(b"b").hex(): {"arrivals": 1, "answered": 0},
@@ -26,7 +28,9 @@ def test_the_compact_form_sums_up_the_bodies() -> None:
     for now_s in (1.0, 2.0):
         stats.arrive(b"x", now_s)
         stats.answer(b"x", 10, 5, now_s)
-    stats.rejected[429] += 3
+    for _ in range(3):
+        stats.reject(429, 2.0)
+    stats.charge(1, 40, 1.0)
     counts = stats.snapshot(digests=False)
 
     assert "requests" not in counts
@@ -36,6 +40,8 @@ def test_the_compact_form_sums_up_the_bodies() -> None:
     assert counts["rejected"] == {"429": 3}
     assert counts["prompt_tokens"] == 20
     assert counts["completion_tokens"] == 10
+    assert counts["tokens_charged"] == 40
+    assert counts["trace"] == [(1, 1, 1, 0, 40), (2, 1, 1, 3, 0)]
     assert (counts["first_arrival_s"], counts["last_arrival_s"]) == (1.0, 2.0)
 
 
@@ -67,6 +73,8 @@ def test_a_reset_forgets_all_but_what_is_in_flight() -> None:
     stats = Stats()
     stats.arrive(b"x", 1.0)
     stats.faults["server"] += 1
+    stats.refuse_connection()
+    stats.charge(1, 5, 1.0)
     stats.reset()
     counts = stats.snapshot()
 
@@ -74,3 +82,5 @@ def test_a_reset_forgets_all_but_what_is_in_flight() -> None:
     assert counts["arrivals"] == counts["steady_arrivals_per_s"] == 0
     assert counts["faults"] == counts["requests"] == {}
     assert counts["first_arrival_s"] is None
+    assert counts["trace"] == []
+    assert counts["tokens_charged"] == counts["connections_refused"] == 0
