@@ -39,14 +39,14 @@ TOKENS_A_CALL = 2600  # about what a merge of two Alpaca rows reserves with merg
 class Case:
     """One server and what the user says of it; `changes` are seconds and what /control sets.
 
-    `looked_at` are the seconds since the first arrival over which shares are counted.
+    `looked_at` are stretches of seconds since the first arrival over which shares are counted.
     """
 
     name: str
     server: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[tuple[float, Mapping[str, Any]], ...] = ()
-    looked_at: tuple[int, int] = (5, 65)
+    looked_at: tuple[tuple[int, int], ...] = ((5, 65),)
     seconds: float = 70
 
 
@@ -59,41 +59,38 @@ SWINGS = ((65.0, {"rpm": RPM / 2}), (130.0, {"rpm": RPM}))
 
 CASES = (
     Case("rpm known", (*LATENCY, "--rpm", str(RPM)), {"rpm": RPM}),
-    Case("tpm known, charged prompt + max", (*LATENCY, "--tpm", str(TPM)), {"tpm": TPM}),
+    Case(
+        "tpm known, charged prompt + max",
+        (*LATENCY, *SHORT, "--tpm", str(TPM)),
+        {"tpm": TPM},
+    ),
     Case(
         "tpm known, charged as reported",
-        (*LATENCY, "--tpm", str(TPM), "--tpm-charge", "reported"),
+        (*LATENCY, *SHORT, "--tpm", str(TPM), "--tpm-charge", "reported"),
         {"tpm": TPM},
     ),
     Case(
         "tpm known, charged as reported, no headers",
-        (*LATENCY, *SILENT, "--tpm", str(TPM), "--tpm-charge", "reported"),
+        (*LATENCY, *SILENT, *SHORT, "--tpm", str(TPM), "--tpm-charge", "reported"),
         {"tpm": TPM},
     ),
-    Case("unknown, told by headers", (*LATENCY, "--rpm", str(RPM)), looked_at=(35, 65)),
+    Case("unknown, told by headers", (*LATENCY, "--rpm", str(RPM)), looked_at=((35, 65),)),
     Case(
         "unknown, no headers",
         (*LATENCY, *SILENT, *SHORT, "--rpm", str(RPM)),
-        looked_at=(35, 65),
+        looked_at=((35, 65),),
     ),
     Case(
-        "unknown, no headers, halved",
+        "unknown, no headers, halved, then doubled",
         (*LATENCY, *SILENT, *SHORT, "--rpm", str(RPM)),
         changes=SWINGS,
-        looked_at=(95, 130),
-        seconds=195,
-    ),
-    Case(
-        "unknown, no headers, halved, doubled",
-        (*LATENCY, *SILENT, *SHORT, "--rpm", str(RPM)),
-        changes=SWINGS,
-        looked_at=(160, 190),
+        looked_at=((35, 65), (95, 130), (160, 190)),
         seconds=195,
     ),
     Case(
         "unknown, at most 48 at once",
         (*LATENCY, *SILENT, "--max-concurrent", "48"),
-        looked_at=(35, 65),
+        looked_at=((35, 65),),
     ),
 )
 
@@ -131,32 +128,28 @@ async def tell(control: aiohttp.ClientSession, root: str, change: Mapping[str, A
         assert response.status == 200, await response.text()
 
 
-def used(case: Case, stats: Mapping[str, Any]) -> dict[str, Any]:
-    """The shares of the limit used and of the calls refused, over the seconds looked at."""
-    first, last = case.looked_at
-    began = stats["trace"][0][0]
-    rows = [row for row in stats["trace"] if first <= row[0] - began < last]
+def used(case: Case, trace: list[list[int]], first: int, last: int) -> dict[str, Any]:
+    """The shares of the limit used and of the calls refused, from one second to another."""
+    rows = [row for row in trace if first <= row[0] - trace[0][0] < last]
     arrivals, answered, refused, tokens = (sum(row[i] for row in rows) for i in range(1, 5))
     result: dict[str, Any] = {
-        "case": case.name,
-        "seconds": last - first,
+        "seconds": [first, last],
         "answered_per_s": round(answered / (last - first), 1),
         "refused_share": round(refused / max(1, arrivals), 5),
     }
-    rpm = limit_of(case, "rpm")
-    if rpm:
+    if rpm := limit_at(case, "rpm", first):
         result["used_share"] = round((arrivals - refused) / (rpm / 60 * (last - first)), 4)
-    if tpm := limit_of(case, "tpm"):
+    if tpm := limit_at(case, "tpm", first):
         result["used_share"] = round(tokens / (tpm / 60 * (last - first)), 4)
     return result
 
 
-def limit_of(case: Case, name: str) -> float | None:
-    """The limit in force at the end of the seconds looked at."""
+def limit_at(case: Case, name: str, second: float) -> float | None:
+    """The limit in force at that second."""
     flag = f"--{name}"
     value = float(case.server[case.server.index(flag) + 1]) if flag in case.server else None
     for at_s, change in case.changes:
-        if at_s <= case.looked_at[0]:
+        if at_s <= second:
             value = change.get(name, value)
     return value
 
@@ -171,7 +164,15 @@ def run_case(case: Case, workload: Workload) -> dict[str, Any]:
             stats = runner.run(drive(case, workload, server.url, Path(folder)))
     finally:
         server.stop()
-    return used(case, stats) | {"allowed": allowed(case), "trace": stats["trace"]}
+    trace = stats["trace"]
+    arrivals, refused = (sum(row[i] for row in trace) for i in (1, 3))
+    return {
+        "case": case.name,
+        "refused_share_of_all": round(refused / arrivals, 5),
+        "looked_at": [used(case, trace, first, last) for first, last in case.looked_at],
+        "allowed": allowed(case),
+        "trace": trace,
+    }
 
 
 def allowed(case: Case) -> list[tuple[float, float]]:

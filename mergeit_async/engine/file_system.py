@@ -32,7 +32,7 @@ NETWORK_TYPES = frozenset(
 
 def refuse_network(path: Path) -> None:
     """Raise `UsageError` when `path` is on a network file system."""
-    kind = file_system_of(path)
+    kind = file_system_of(path, MOUNTS)
     if kind in NETWORK_TYPES:
         raise UsageError(
             f"{path} is on a network file system ({kind}), where the journal can be damaged; "
@@ -40,7 +40,7 @@ def refuse_network(path: Path) -> None:
         )
 
 
-def file_system_of(path: Path, mounts: Path = MOUNTS) -> str | None:
+def file_system_of(path: Path, mounts: Path) -> str | None:
     """The type of the file system that holds `path` or will hold it; None where nobody tells."""
     try:
         lines = mounts.read_text(errors="replace").splitlines()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 
 from mergeit_async.engine.run_dir import LOCK, RunDir
-from mergeit_async.engine.tables import SPENT, connect_reader
+from mergeit_async.engine.tables import SPENT, connect_reader, readable
 
 BY_STATUS = "SELECT status, count(*) FROM outcomes GROUP BY status"
 BY_REASON = (
@@ -77,7 +77,7 @@ def read_status(run: RunDir) -> RunStatus:
     # A file without content: the process ended while it made the journal.
     if not run.journal.exists() or run.journal.stat().st_size == 0:
         return RunStatus(state, model, topics)
-    with closing(connect_reader(run.journal)) as journal:
+    with readable(run.journal), closing(connect_reader(run.journal)) as journal:
         prompt_tokens, cached_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
         return RunStatus(
             state=state,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,15 @@ def checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 def version_of(connection: sqlite3.Connection) -> int:
     """The format of a journal; 0 for a new file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a damaged file into a `UsageError` with the ways out."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise UsageError(unreadable(path, error)) from error
 
 
 def unreadable(path: Path, error: Exception) -> str:

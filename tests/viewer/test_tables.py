@@ -78,7 +78,12 @@ PREVIEW = Preview(
 def test_a_preview_tells_calls_tokens_money_and_time_as_ranges():
     text = preview_text(PREVIEW)
     assert "rows out 2,200 if every group is merged" in lines(text)
-    for told in ("590 – 1,770", "1,000,000 – 3,000,000", "$0.2740 – $1,234.50", "42 s – 1 h 01 min"):
+    for told in (
+        "590 – 1,770",
+        "1,000,000 – 3,000,000",
+        "$0.2740 – $1,234.50",
+        "42 s – 1 h 01 min",
+    ):
         assert told in text
 
 
