@@ -182,7 +182,7 @@ def execute(job: Job, as_json: bool, *, retry_failed: bool = False) -> None:
             work, job, console, retry_failed, backend_options={"use_uvloop": has_uvloop()}
         )
     except StoppedError as error:
-        leave_stopped(job, str(error))
+        leave_stopped(job, str(error), error.resume_with)
     run_dir = job.run_dir
     as_object = asdict(summary) | {"run_dir": str(run_dir.path)}
     show(as_object if as_json else summary_text(summary, run_dir))
@@ -232,9 +232,10 @@ def leave_at_once(job: Job, console: Console, why: str) -> NoReturn:
     leave_stopped(job, f"Stopped at once, {why}; calls in flight may have been billed")
 
 
-def leave_stopped(job: Job, why: str) -> NoReturn:
+def leave_stopped(job: Job, why: str, resume_with: str = "") -> NoReturn:
     """End the process with code 3; the last line on stderr is the command to go on with."""
-    sys.stderr.write(f"{sentence(why)}\n{resume_command(job.run_dir)}\n")
+    command = f"{resume_command(job.run_dir)} {resume_with}".rstrip()
+    sys.stderr.write(f"{sentence(why)}\n{command}\n")
     leave(StoppedError.exit_code)
 
 

@@ -27,9 +27,16 @@ class UsageError(MergeItError):
 
 
 class StoppedError(MergeItError):
-    """The run stopped before its end; everything committed is kept and it can be resumed."""
+    """The run stopped before its end; everything committed is kept and it can be resumed.
+
+    `resume_with` holds the options that `resume` needs to get any further.
+    """
 
     exit_code = 3
+
+    def __init__(self, text: str, *, resume_with: str = "") -> None:
+        super().__init__(text)
+        self.resume_with = resume_with
 
 
 class ConservationError(MergeItError):
@@ -63,7 +70,7 @@ class ProviderError(MergeItError):
     `retry_after_s` is what the server asked for, in seconds, or None when it did not say.
     `excerpt` is the beginning of the server's answer, for messages and the journal. `limits` is
     what the answer's headers said about the server's limits. `was_sent` tells whether any of
-    the request can have reached the server.
+    the request can have reached the server; `server` is its URL where that is known.
     """
 
     def __init__(
@@ -84,3 +91,4 @@ class ProviderError(MergeItError):
         self.excerpt = excerpt
         self.limits = limits
         self.was_sent = was_sent
+        self.server = ""

@@ -34,6 +34,7 @@ from mergeit_async.engine.session import Session, open_session
 from mergeit_async.engine.tables import (
     connect_reader,
     connect_writer,
+    forget_all,
     forget_failures,
     has_entries,
     has_only_failures,
@@ -251,7 +252,7 @@ class Job:
         """Stop, resumably, instead of calling a run done in which no call succeeded."""
         with closing(connect_writer(self.run_dir.journal)) as journal:
             if why := has_only_failures(journal):
-                forget_failures(journal)
+                forget_all(journal)
                 raise StoppedError(f"No group got a usable answer, the last one because: {why}.")
 
     def _has_results(self) -> bool:
@@ -288,6 +289,9 @@ def readable_errors(run: RunDir) -> Iterator[None]:
     except (ExceptionGroup, OSError) as error:
         causes = list(leaves(error))
         ours = [cause for cause in causes if isinstance(cause, MergeItError)]
+        for cause in causes:
+            if isinstance(cause, sqlite3.DatabaseError):
+                raise StoppedError(unreadable(run.journal, cause)) from error
         of_disk = [cause for cause in causes if isinstance(cause, OSError)]
         if len(ours) + len(of_disk) < len(causes):
             raise

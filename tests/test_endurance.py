@@ -112,3 +112,31 @@ def test_the_key_is_in_no_file_and_no_output(dataset, tmp_path, faults):
     assert files
     for path in files:
         assert KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("fault", ["context_length", "bad_request", "too_large"])
+def test_groups_that_stopped_a_run_are_asked_for_again_by_its_resume_command(
+    dataset, tmp_path, fault
+):
+    out, straight = tmp_path / "run", tmp_path / "straight"
+    with simulated(SimulatorSettings(faults={fault: 1.0})) as server:
+        stopped = call("run", dataset, "--out", out, *asking(dataset, server.url))
+        server.control(faults={})
+        resumed = call("resume", out)
+        assert call("run", dataset, "--out", straight, *asking(dataset, server.url)).returncode == 0
+
+    assert stopped.returncode == 3, stopped.stderr
+    assert resumed.returncode == 0, resumed.stderr
+    assert hashes(out) == hashes(straight)
+
+
+def test_a_small_job_in_which_every_group_was_refused_is_not_done(tmp_path):
+    dataset = write_dataset(tmp_path / "rows.jsonl", 12)
+    with simulated(SimulatorSettings(faults={"context_length": 1.0})) as server:
+        stopped = call("run", dataset, "--out", tmp_path / "run", *asking(dataset, server.url))
+        server.control(faults={})
+        resumed = call("resume", tmp_path / "run", "--json")
+
+    assert stopped.returncode == 3
+    assert resumed.returncode == 0
+    assert b'"merged_groups": 0' not in resumed.stdout.encode()

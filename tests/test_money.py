@@ -42,7 +42,9 @@ def test_a_run_stops_before_its_cap_and_goes_on_with_a_higher_one(dataset, tmp_p
 
     assert stopped.returncode == 3, stopped.stderr
     assert "--max-cost" in stopped.stderr
-    assert stopped.stderr.strip().splitlines()[-1] == f"python -m mergeit_async resume {out}"
+    command = stopped.stderr.strip().splitlines()[-1]
+    assert command.startswith(f"python -m mergeit_async resume {out} --max-cost ")
+    assert float(command.split()[-1]) > cap
     assert 0 < after["spent_usd"] <= cap
     assert (after["max_cost_usd"], after["unknown_calls"]) == (cap, [])
     assert done.returncode == 0, done.stderr
@@ -129,3 +131,17 @@ def test_prices_given_on_resume_hold_from_then_on(begun):
     given = PriceSheet(prompt=3.0, cached=3.0, completion=4.0, source="given")
     assert prices_of(Job.reopen(begun, {"price_in": 3.0, "price_out": 4.0})) == [given]
     assert prices_of(Job.reopen(begun)) == [given]
+
+
+def test_a_crash_leaves_no_more_calls_in_doubt_than_were_about_to_be_sent(dataset, tmp_path):
+    out = tmp_path / "run"
+    with simulated() as server:
+        options = (*asking(dataset, server.url), *PRICES, "--rpm", "60", "--max-in-flight", "64")
+        with started("run", dataset, "--out", out, *options) as process:
+            wait_until(lambda: server.stats.answered >= 2)
+            process.kill()
+            process.wait()
+        after = status(out)
+
+    assert server.stats.arrivals <= 6
+    assert len(after["unknown_calls"]) <= 4

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from mergeit_async.config import build_settings
+from mergeit_async.engine.lanes import check_servers
 from mergeit_async.errors import UsageError
 from mergeit_async.servers import Server, parse_server
 
@@ -52,3 +56,11 @@ def test_a_key_that_is_given_by_mistake_is_not_shown():
     with pytest.raises(UsageError) as refused:
         parse_server("https://me:s3cret@host.example/v1,key=s3cret")
     assert "s3cret" not in str(refused.value)
+
+
+def test_one_server_in_two_spellings_is_refused():
+    urls = ["http://localhost:9/v1", "http://localhost:9/v1/chat/completions"]
+    settings = build_settings({"dataset": Path("rows"), "model": "m", "base_url": urls})
+
+    with pytest.raises(UsageError, match="twice in two spellings"):
+        check_servers(settings)

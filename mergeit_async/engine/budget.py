@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mergeit_async.engine.waiting import Room
 from mergeit_async.errors import StoppedError
 
@@ -30,7 +32,8 @@ class Budget:
             if not self._under_way:
                 raise StoppedError(
                     f"The next call may cost ${amount:.4f}, and ${self.spent:.4f} of the "
-                    f"${self.cap:.4f} of --max-cost are spent; raise --max-cost to go on."
+                    f"${self.cap:.4f} of --max-cost are spent; raise --max-cost to go on.",
+                    resume_with=f"--max-cost {self._more(amount):g}",
                 )
             await self._room.enter()
         self.reserved += amount
@@ -52,6 +55,10 @@ class Budget:
     def stop(self, error: BaseException) -> None:
         """Raise `error` in all who wait for money."""
         self._room.close(error)
+
+    def _more(self, amount: float) -> float:
+        """A cap with which a run gets further: twice this one, or what the next call takes."""
+        return math.ceil(100 * max(2 * (self.cap or 0.0), self.spent + amount)) / 100
 
     def _fits(self, amount: float) -> bool:
         return self.cap is None or self.spent + self.reserved + amount <= self.cap

@@ -121,14 +121,18 @@ class Caller:
         tokens = self._limiter.tokens_of(request)
         self._limiter.check(tokens)
         reserved = self._limiter.ceiling(request)
-        await self._budget.reserve(reserved)
-        number = self._journal.next_call()
+        await self._limiter.near(tokens)
         try:
-            await self._journal.begin_call(number, position, request, reserved)
-            slot = await self._limiter.acquire(tokens)
-        except BaseException:
-            self._end(number, reserved, CallEnd(NOT_SENT))
-            raise
+            await self._budget.reserve(reserved)
+            number = self._journal.next_call()
+            try:
+                await self._journal.begin_call(number, position, request, reserved)
+                slot = await self._limiter.acquire(tokens)
+            except BaseException:
+                self._end(number, reserved, CallEnd(NOT_SENT))
+                raise
+        finally:
+            self._limiter.passed()
         return Call(number, reserved, slot)
 
     async def _send(self, call: Call, request: ChatRequest) -> Answered:
@@ -138,6 +142,7 @@ class Caller:
             reply = await lane.complete(request, self.timeout_s)
         except ProviderError as fault:
             self._limiter.faulted(slot, fault)
+            fault.server = lane.name
             cost = cost_of(fault, call.reserved)
             end = CallEnd(fault.kind, cost, fault.status, fault.excerpt, lane.name)
             self._end(call.number, call.reserved, end)

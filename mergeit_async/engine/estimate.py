@@ -9,7 +9,7 @@ from math import inf
 from mergeit_async.config import Settings
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
-from mergeit_async.records import ChatRequest, Group, Row
+from mergeit_async.records import ChatRequest, Group
 
 # What servers are seen to deliver for one stream, in tokens a second, and how long they take to
 # begin; the time range spans these. Measured rates replace them as soon as a run has begun.
@@ -91,16 +91,19 @@ def price_range(prompt: Range, completion: Range, prices: Collection[PriceSheet]
     )
 
 
-def check_cap(
-    cap: float, build: Callable[[Group, int], ChatRequest], prices: Iterable[PriceSheet]
-) -> None:
-    """Raise `UsageError` where `cap` US dollars do not allow a single call."""
-    row = Row("", "", "", "", 0, 0)
-    request = build(Group(0, 0, "", (row, row), 1.0), 0)
-    least = min(price.ceiling(request) for price in prices)
-    if least > cap:
+def check_room(settings: Settings, smallest: ChatRequest, prices: Collection[PriceSheet]) -> None:
+    """Raise `UsageError` where the cap or the tokens a minute leave no room for a single call."""
+    cap, least = settings.max_cost, max((price.ceiling(smallest) for price in prices), default=0.0)
+    if cap is not None and least > cap:
         raise UsageError(
             f"--max-cost {cap:g} is less than one call may cost (${least:.6f}); raise it."
+        )
+    tokens = smallest.estimated_prompt_tokens + smallest.max_tokens
+    most = max(server.tpm or inf for server in settings.servers)
+    if tokens > most:
+        raise UsageError(
+            f"--tpm {most:g} is less than the smallest request may use ({tokens:,} tokens); raise "
+            "it, or lower --max-output-tokens."
         )
 
 

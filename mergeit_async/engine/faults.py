@@ -12,9 +12,11 @@ from types import MappingProxyType
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
 
 FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 30.0
+LONGEST_DELAY_S = 10.0
+# Statuses of a gateway that stopped waiting: the server behind it may have done the work.
+GAVE_UP_WAITING = (502, 504, 524)
 # A server that asks for more than this is not waited for by one request: see Breaker.
-LONGEST_RETRY_AFTER_S = 120.0
+LONGEST_RETRY_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
 
 def cost_of(fault: ProviderError, reserved: float) -> float:
     """US dollars that a failed call counts with: all that was reserved if it may be billed."""
-    return reserved if RULES[fault.kind].billed and fault.was_sent else 0.0
+    is_billed = RULES[fault.kind].billed or fault.status in GAVE_UP_WAITING
+    return reserved if is_billed and fault.was_sent else 0.0
 
 
 def backoff_s(fault: ProviderError, faults: int, jitter: float) -> float:
@@ -145,4 +148,5 @@ class Breaker:
 
 def stop_for(fault: ProviderError) -> StoppedError:
     """The end of a run because of `fault`, with what the user can do about it."""
-    return StoppedError(f"The server does not take the work: {fault}; {RULES[fault.kind].advice}.")
+    server = f"The server {fault.server}" if fault.server else "The server"
+    return StoppedError(f"{server} does not take the work: {fault}; {RULES[fault.kind].advice}.")

@@ -16,6 +16,12 @@ NETWORK_TYPES = frozenset(
         "ceph",
         "cifs",
         "fuse.glusterfs",
+        "fuse.blobfuse2",
+        "fuse.davfs",
+        "fuse.gcsfuse",
+        "fuse.juicefs",
+        "fuse.mount-s3",
+        "fuse.rclone",
         "fuse.s3fs",
         "fuse.sshfs",
         "glusterfs",
@@ -26,6 +32,7 @@ NETWORK_TYPES = frozenset(
         "nfs4",
         "smb3",
         "smbfs",
+        "virtiofs",
     }
 )
 

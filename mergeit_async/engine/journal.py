@@ -14,6 +14,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -29,6 +30,7 @@ from mergeit_async.engine.tables import (
     ADD_OUTCOME,
     ADD_REPLY,
     BEGIN_CALL,
+    DROP_OUTCOME,
     END_CALL,
     FINISHED,
     NEXT_CALL,
@@ -156,6 +158,13 @@ class Journal:
         await self._commit()
         self.finished.add(outcome.position)
 
+    def drop_outcomes(self, positions: Iterable[int]) -> None:
+        """Open these groups again, as if they had not ended."""
+        for position in positions:
+            self._pending.add(DROP_OUTCOME, (position,))
+            self.finished.discard(position)
+        self._wake.set()
+
     async def flush(self) -> None:
         """Wait until all that was recorded is on disk, or cannot be written."""
         with anyio.CancelScope(shield=True), suppress(StoppedError):
@@ -190,7 +199,7 @@ class Journal:
     def _apply(self, statements: Mapping[str, Sequence[Values]]) -> None:
         with self._connection:
             # In this order: a call may be begun and ended within one batch.
-            for sql in (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME):
+            for sql in (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME):
                 if values := statements.get(sql):
                     self._connection.executemany(sql, values)
 

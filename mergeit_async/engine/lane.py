@@ -16,10 +16,15 @@ from mergeit_async.records import ChatReply, ChatRequest, RateLimits
 
 # A server that asks for a longer pause is asked again after this one.
 LONGEST_PAUSE_S = 60.0
-# So many calls in a row that never reached the server: it is taken out and probed.
+# So many calls in a row to which no usable answer came: the server is taken out and probed.
 OUT_AFTER = 5
 # How often a call without a deadline looks whether there is one by now.
 LOOK_AGAIN_S = 0.5
+# Calls that get a slot within this time may have their intents written: what the disk takes, and
+# room to spare. The number of them before any latency is known, and always.
+SOON_S = 0.1
+FIRST_SOON = 16
+FEWEST_SOON = 2
 TROUBLE = (FaultKind.SERVER, FaultKind.TIMEOUT, FaultKind.CONNECTION)
 
 
@@ -96,6 +101,17 @@ class Lane:
             wait = max(wait, self._paced.wait_s(1, now), self._paused_until - now)
         return wait
 
+    def soon(self, tokens: float) -> float:
+        """About how many calls of `tokens` will get a slot here within `SOON_S`."""
+        latency_s = self.latencies.mean
+        by_latency = self.window.size / latency_s if latency_s else FIRST_SOON / SOON_S
+        rate = min(by_latency, self._pace.per_second)
+        if self.requests.per_minute:
+            rate = min(rate, self.requests.per_minute / MINUTE_S)
+        if self.tokens.per_minute:
+            rate = min(rate, self.tokens.per_minute / MINUTE_S / max(tokens, 1))
+        return min(self.window.size, max(FEWEST_SOON, rate * SOON_S))
+
     def take(self, tokens: float, now: float) -> Slot:
         """Grant a slot; `wait_s` must have been 0."""
         self.in_flight += 1
@@ -164,7 +180,7 @@ class Lane:
 
     @property
     def is_lost(self) -> bool:
-        """Whether so many calls in a row did not reach the server that it should be taken out."""
+        """Whether so many calls in a row failed at the server that it should be taken out."""
         return self._lost_in_a_row >= OUT_AFTER
 
     def revive(self) -> None:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from mergeit_async.config import DEFAULT_KEY_ENV, OPENAI_BASE_URL, Settings
-from mergeit_async.engine.estimate import check_cap
+from mergeit_async.engine.estimate import check_room
 from mergeit_async.engine.faults import stop_for
 from mergeit_async.engine.lane import Ceilings, Lane
 from mergeit_async.engine.limiter import Limiter
@@ -19,6 +19,7 @@ from mergeit_async.engine.prices import PriceSheet, find_price
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError, UsageError
 from mergeit_async.providers.address import parse_api_key, parse_base_url
 from mergeit_async.providers.http import HttpChat
+from mergeit_async.records import Group, Row
 from mergeit_async.servers import Server
 from mergeit_async.templates.version import PromptVersion
 
@@ -28,6 +29,8 @@ PROBE_EVERY_S = 2.0
 PATIENCE_S = 30.0
 # Files that a run holds open beside its connections, with room to spare.
 OTHER_FILES = 256
+# Of two of these consists the smallest group there can be.
+NO_ROW = Row("", "", "", "", 0, 0)
 
 
 @asynccontextmanager
@@ -123,15 +126,25 @@ def prepare_servers(
         return {}
     check_servers(settings)
     prices = find_prices(settings, frozen or {})
-    if settings.max_cost is not None:
-        check_cap(settings.max_cost, request_builder(settings, prompt), prices.values())
+    build, empty = request_builder(settings, prompt), Group(0, 0, "", (NO_ROW, NO_ROW), 1.0)
+    try:
+        smallest = build(empty, 0)
+    except (
+        UsageError
+    ):  # a template of the user's that wants more of a row than there is in this one
+        return prices
+    check_room(settings, smallest, prices.values())
     return prices
 
 
 def check_servers(settings: Settings) -> None:
     """Raise `UsageError` for what is known to be wrong with a server before a byte leaves."""
+    urls = set()
     for server in settings.servers:
         open_chat(server, settings)
+        urls.add(parse_base_url(server.url))
+    if len(urls) < len(settings.servers):
+        raise UsageError("--base-url names a server twice in two spellings; name each once.")
 
 
 def find_api_key(server: Server) -> str | None:

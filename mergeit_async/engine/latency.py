@@ -18,16 +18,19 @@ HEDGED_AT = 1.5
 SHORTEST_DEADLINE_S = 1.0
 # So many calls in a row that were taken for lost: rather, the server has become slower.
 FORGET_AFTER = 10
+# The mean follows about so many calls.
+LAST_CALLS = 50
 
 
 class Latencies:
-    """The recent latencies of one server, in seconds."""
+    """The recent latencies of one server, in seconds; `mean` is 0 until a call came through."""
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=REMEMBERED)
         self._seen = 0
         self._lost_in_a_row = 0
         self._p99 = inf
+        self.mean = 0.0
 
     @property
     def p99(self) -> float:
@@ -37,6 +40,7 @@ class Latencies:
     def add(self, seconds: float) -> None:
         """A call came through after `seconds`."""
         self._recent.append(seconds)
+        self.mean = seconds if not self.mean else self.mean + (seconds - self.mean) / LAST_CALLS
         self._lost_in_a_row = 0
         self._seen += 1
         if self._seen >= ENOUGH and self._seen % REFRESH_EVERY == 0:

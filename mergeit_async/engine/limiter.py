@@ -28,6 +28,8 @@ class Limiter:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
         self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self._near = 0
         self._timer: asyncio.TimerHandle | None = None
         self._scale = 1.0
         self._error: BaseException | None = None
@@ -62,6 +64,28 @@ class Limiter:
                 f"the request may use {tokens:,.0f} tokens, and the limit is {most:,.0f} a minute",
                 was_sent=False,
             )
+
+    async def near(self, tokens: float) -> None:
+        """Wait until a slot for such a call is near; `passed` must follow.
+
+        An intent is made only then: what is cut off by a crash with an intent may have been sent.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._turns or self._near >= self._most_near(tokens):
+            turn = asyncio.get_running_loop().create_future()
+            self._turns.append(turn)
+            await turn
+        self._near += 1
+
+    def passed(self) -> None:
+        """A call that was near has its slot, or needs none any more."""
+        self._near -= 1
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     async def acquire(self, tokens: float) -> Slot:
         """Wait for a slot for a call that may use `tokens`; `release` must follow."""
@@ -112,6 +136,10 @@ class Limiter:
     def stop(self, error: BaseException) -> None:
         """Grant nothing more; `error` is raised in all who wait, and in all who will."""
         self._error = error
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_exception(error)
         while self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():
@@ -133,6 +161,10 @@ class Limiter:
             lane.latencies.lose()
         if lane.is_lost and len(self.lanes) > 1:
             lane.is_out = True
+
+    def _most_near(self, tokens: float) -> float:
+        """How many calls may have an intent and no slot yet: those that get one in a moment."""
+        return sum([lane.soon(tokens) for lane in self.lanes if not lane.is_out]) or 1
 
     def _first_free(self, tokens: float, now: float) -> tuple[Lane, float]:
         """The lane that can take a call first, and the seconds until then."""

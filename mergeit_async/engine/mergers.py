@@ -76,6 +76,8 @@ class ChatMerger:
         self._caller = caller
         self._journal = journal
         self._max_attempts = max_attempts
+        self._given_up: list[int] = []
+        self._error: Exception | None = None
 
     async def merge(self, group: Group) -> Outcome:
         """The first accepted merge of `group`, or its originals after `max_attempts` replies."""
@@ -85,15 +87,26 @@ class ChatMerger:
                 judgement = await self._draw(group, sample)
             except GaveUp as end:
                 outcome = give_up(group, sample, end)
+                self._given_up.append(outcome.position)
                 await self._journal.add_outcome(outcome)
+                if self._error is not None:  # stopped meanwhile: this group is open again
+                    self._journal.drop_outcomes([outcome.position])
+                    raise self._error from end
                 return outcome
             if judgement.outcome is not None:
                 return judgement.outcome
             sample += 1
 
     def stop(self, error: Exception) -> None:
-        """Send nothing more; what is in flight is finished."""
+        """Send nothing more; what is in flight is finished.
+
+        Groups given up since the last success may owe that to what stops the run: they are open
+        again.
+        """
+        self._error = error
         self._caller.stop(error)
+        self._journal.drop_outcomes(self._given_up)
+        self._given_up.clear()
 
     async def _draw(self, group: Group, sample: int) -> Judgement:
         """Judge the `sample`-th reply, known from earlier or asked for now."""
@@ -111,6 +124,7 @@ class ChatMerger:
         return judgement
 
     def _judge(self, group: Group, sample: int, reply: ChatReply) -> Judgement:
+        self._given_up.clear()
         result = judge_reply(reply, group.rows)
         is_last = sample + 1 >= self._max_attempts
         verdict = result.reason if isinstance(result, Refusal) else ACCEPTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from mergeit_async.records import ChatReply, ChatRequest
 
@@ -51,11 +52,19 @@ def find_price(model: str, base_url: str) -> PriceSheet | None:
     # Here, not above: prices take long to import, and many runs need none.
     from genai_prices import Usage, calc_price
 
+    midnight = datetime.now(UTC).replace(hour=0, minute=0)
+    hours = [midnight + timedelta(hours=hour) for hour in range(24)]
+
     def dollars(**tokens: int) -> float:
-        price = calc_price(Usage(**tokens), model, provider_api_url=base_url)
-        if not is_at(price.provider.api_pattern, base_url):
+        """The dearest price of the day: some vendors charge less at night."""
+        usage = Usage(**tokens)
+        prices = [
+            calc_price(usage, model, provider_api_url=base_url, genai_request_timestamp=hour)
+            for hour in hours
+        ]
+        if not is_at(prices[0].provider.api_pattern, base_url):
             raise LookupError(base_url)
-        return float(price.total_price) * MILLION / SAMPLE_TOKENS
+        return float(max(price.total_price for price in prices)) * MILLION / SAMPLE_TOKENS
 
     try:
         return PriceSheet(

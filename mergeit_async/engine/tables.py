@@ -70,6 +70,7 @@ END_CALL = (
 )
 ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)"
 ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+DROP_OUTCOME = "DELETE FROM outcomes WHERE position = ?"
 REPLY = (
     "SELECT text, finish_reason, prompt_tokens, completion_tokens, cached_tokens FROM replies"
     " WHERE request_key = ?"
@@ -80,11 +81,14 @@ NEXT_CALL = "SELECT coalesce(max(id), 0) + 1 FROM calls"
 OUTCOMES = "SELECT * FROM outcomes ORDER BY position"
 HAS_REPLIES = "SELECT EXISTS (SELECT 1 FROM replies)"
 HAS_ENTRIES = "SELECT EXISTS (SELECT 1 FROM calls) OR EXISTS (SELECT 1 FROM outcomes)"
+# Groups that got no usable reply: the calls failed, or the server judged the payload.
+UNANSWERED = "(status = 'failed' OR reason IN ('context_length', 'content_filter'))"
 ONLY_FAILURES = (
     "SELECT reason || ': ' || detail FROM outcomes WHERE NOT EXISTS"
-    " (SELECT 1 FROM outcomes WHERE status <> 'failed') ORDER BY position DESC LIMIT 1"
+    f" (SELECT 1 FROM outcomes WHERE NOT coalesce({UNANSWERED}, 0)) ORDER BY position DESC LIMIT 1"
 )
 FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
+FORGET_ALL = "DELETE FROM outcomes"
 
 Values = tuple[Any, ...]
 
@@ -138,6 +142,12 @@ def forget_failures(connection: sqlite3.Connection) -> int:
     """Drop the outcomes of failed groups so that they run again; returns how many."""
     with connection:
         return connection.execute(FORGET_FAILURES).rowcount
+
+
+def forget_all(connection: sqlite3.Connection) -> None:
+    """Drop all outcomes, so that every group runs again; replies stay."""
+    with connection:
+        connection.execute(FORGET_ALL)
 
 
 def has_entries(connection: sqlite3.Connection) -> bool:

@@ -11,12 +11,13 @@ from typing import Any
 import anyio
 import tomli_w
 
-from mergeit_async.config import change
+from mergeit_async.config import Settings, change
 from mergeit_async.data.atomic import write_atomically
 from mergeit_async.engine.lanes import find_prices
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import state_of
 from mergeit_async.errors import UsageError
+from mergeit_async.servers import parse_server
 
 LOOK_EVERY_S = 1.0
 TUNABLE = frozenset({"rpm", "tpm", "max_in_flight", "max_cost", "timeout_s"})
@@ -50,6 +51,7 @@ def request_tuning(run: RunDir, changes: Mapping[str, Any]) -> str:
     if not changes:
         raise UsageError("Nothing to change; give --rpm, --tpm, --max-in-flight or --max-cost.")
     refuse_others(changes)
+    refuse_overridden(record.settings, changes)
     settings = change(record.settings, changes)
     if settings.max_cost is not None:
         find_prices(settings, record.prices)
@@ -60,6 +62,20 @@ def request_tuning(run: RunDir, changes: Mapping[str, Any]) -> str:
     write_tuning(run.tuning, changes)
     asked = ", ".join(f"{name} {value:g}" for name, value in changes.items())
     return f"The job goes on with {asked} within a second."
+
+
+def refuse_overridden(settings: Settings, changes: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where a change would change nothing."""
+    if settings.is_offline:
+        raise UsageError(f"{settings.model} asks no server, so there is nothing to tune.")
+    for text in settings.base_url:
+        server = parse_server(text)
+        for name in changes:
+            if getattr(server, name, None) is not None:
+                raise UsageError(
+                    f"{server.url} has its own {name.replace('_', '-')}, which tune does not "
+                    "change; stop the run and give `resume` another --base-url."
+                )
 
 
 async def watch_tuning(path: Path, apply: Callable[[dict[str, Any]], None]) -> None:

@@ -31,7 +31,8 @@ def parse_base_url(text: str) -> str:
         )
     if url.query_string or url.fragment:
         raise UsageError(
-            f"Base URL {text!r} has a query or a fragment; give it like https://host/v1."
+            f"The base URL for host {url.host!r} has a query or a fragment, which may be a key; "
+            "give it like https://host/v1."
         )
     return str(url).rstrip("/").removesuffix(_COMPLETIONS_PATH).rstrip("/")
 

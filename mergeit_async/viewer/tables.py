@@ -66,7 +66,7 @@ def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
         (
             "cost",
             f"{dollars(cost.low)} – {dollars(cost.high)}" if cost else "unknown",
-            "list price" if cost else "no list price for that server and model",
+            "at the prices known" if cost else "no list price for that server and model",
         ),
         (
             "time",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mergeit_async.config import Settings, build_settings
-from mergeit_async.engine.estimate import Estimate, Range, check_cap, estimate_run
+from mergeit_async.engine.estimate import Estimate, Range, check_room, estimate_run
 from mergeit_async.engine.lanes import find_prices
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
@@ -104,9 +104,20 @@ def test_the_cost_ranges_from_the_cheapest_to_the_dearest_price():
 
 def test_a_cap_below_one_call_is_refused_and_one_that_allows_a_call_is_not():
     prices = [PriceSheet(0.0, 0.0, 100.0, "given"), PriceSheet(0.0, 0.0, 1000.0, "given")]
-    with pytest.raises(UsageError, match=r"--max-cost 0\.029 is less than .*\$0\.030000"):
-        check_cap(0.029, build, prices)
-    check_cap(0.03, build, prices)
+    request = build(groups(1)[0], 0)
+
+    # What is reserved is what the dearest server may ask.
+    with pytest.raises(UsageError, match=r"--max-cost 0\.29 is less than .*\$0\.300000"):
+        check_room(settings(max_cost=0.29), request, prices)
+    check_room(settings(max_cost=0.3), request, prices)
+
+
+def test_tokens_a_minute_below_one_request_are_refused_before_anything_is_sent():
+    request = build(groups(1)[0], 0)
+
+    with pytest.raises(UsageError, match=r"--tpm 1299 .*1,300 tokens"):
+        check_room(settings(tpm=1299), request, [])
+    check_room(settings(tpm=1300), request, [])
 
 
 def test_no_run_is_faster_than_one_of_its_calls():

@@ -130,3 +130,8 @@ def test_a_call_whose_work_may_have_been_done_costs_all_that_was_reserved():
     costs = {kind: cost_of(fault(kind), reserved=0.7) for kind in FaultKind}
     billed = {FaultKind.TIMEOUT, FaultKind.CONNECTION, FaultKind.MALFORMED}
     assert costs == {kind: 0.7 if kind in billed else 0.0 for kind in FaultKind}
+
+
+@pytest.mark.parametrize(("status", "cost"), [(500, 0.0), (503, 0.0), (502, 2.0), (504, 2.0)])
+def test_a_gateway_that_stopped_waiting_may_have_been_billed(status, cost):
+    assert cost_of(ProviderError(FaultKind.SERVER, "words", status=status), 2.0) == cost
