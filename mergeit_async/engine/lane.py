@@ -110,7 +110,7 @@ class Lane:
             rate = min(rate, self.requests.per_minute / MINUTE_S)
         if self.tokens.per_minute:
             rate = min(rate, self.tokens.per_minute / MINUTE_S / max(tokens, 1))
-        return min(self.window.size, max(FEWEST_SOON, rate * SOON_S))
+        return max(FEWEST_SOON, rate * SOON_S)
 
     def take(self, tokens: float, now: float) -> Slot:
         """Grant a slot; `wait_s` must have been 0."""

@@ -28,7 +28,7 @@ class Limiter:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
         self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._near = 0
         self._timer: asyncio.TimerHandle | None = None
         self._scale = 1.0
@@ -72,20 +72,26 @@ class Limiter:
         """
         if self._error is not None:
             raise self._error
-        if self._turns or self._near >= self._most_near(tokens):
-            turn = asyncio.get_running_loop().create_future()
-            self._turns.append(turn)
+        if not self._turns and self._near < self._most_near(tokens):
+            self._near += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append((tokens, turn))
+        try:
             await turn
-        self._near += 1
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:
+                self.passed()
+            raise
 
     def passed(self) -> None:
-        """A call that was near has its slot, or needs none any more."""
+        """A call that was near has its slot, or needs none any more; others are near now."""
         self._near -= 1
-        while self._turns:
-            turn = self._turns.popleft()
+        while self._turns and self._near < self._most_near(self._turns[0][0]):
+            _, turn = self._turns.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
+                self._near += 1
 
     async def acquire(self, tokens: float) -> Slot:
         """Wait for a slot for a call that may use `tokens`; `release` must follow."""
@@ -137,7 +143,7 @@ class Limiter:
         """Grant nothing more; `error` is raised in all who wait, and in all who will."""
         self._error = error
         while self._turns:
-            turn = self._turns.popleft()
+            _, turn = self._turns.popleft()
             if not turn.done():
                 turn.set_exception(error)
         while self._waiting:
