@@ -9,7 +9,6 @@ with its durable journal. Runs are interleaved; figures are medians, the ratio i
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import time
@@ -22,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 import orjson
+from report import parser_of, publish
 from server import Server, serving
 from workload import Workload, opened_workload
 
@@ -142,27 +142,19 @@ def describe(runs: list[Run], n_groups: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
+    parser = parser_of(__doc__)
     parser.add_argument("--groups", type=int, default=20_000)
     parser.add_argument("--latency", type=float, nargs="+", default=[0.2, 0.05, 0.0])
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with opened_workload(options.data, options.groups) as workload:
         results = [
             compare(workload, latency_s, options.in_flight, options.repeats)
             for latency_s in options.latency
         ]
-    for result in results:
-        print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
-    if options.json:
-        command = f"python bench/engine.py --groups {options.groups} --repeats {options.repeats}"
-        content = {"command": command, "cores": os.cpu_count(), "results": results}
-        options.json.write_bytes(
-            orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        )
+    command = f"python bench/engine.py --groups {options.groups} --repeats {options.repeats}"
+    publish({"command": command, "cores": os.cpu_count(), "results": results}, options.json)
 
 
 if __name__ == "__main__":

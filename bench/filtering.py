@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from report import dump, parser_of
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -277,10 +278,8 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the Alpaca sample")
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the result here")
     return parser.parse_args()
 
 
@@ -311,7 +310,7 @@ def _write_result(arguments: argparse.Namespace, n_rows: int, result: dict[str, 
         "rows": n_rows,
         "result": result,
     }
-    arguments.json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    arguments.json.write_bytes(dump(document))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ that it refused with a 429.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import subprocess
 import sys
@@ -23,14 +22,9 @@ from typing import Any
 import aiohttp
 import orjson
 import uvloop
-from server import Server
-from workload import Workload, opened_workload
-
-from mergeit_async.config import build_settings
-from mergeit_async.engine.journal import open_journal
-from mergeit_async.engine.mergers import ChatMerger
-from mergeit_async.engine.pipeline import Pipeline
-from mergeit_async.engine.session import open_session
+from report import parser_of
+from server import serving
+from workload import Workload, opened_pipeline, opened_workload
 
 TOKENS_A_CALL = 2600  # about what a merge of two Alpaca rows reserves with merge/v1
 
@@ -95,21 +89,13 @@ CASES = (
 )
 
 
-async def drive(case: Case, workload: Workload, url: str, folder: Path) -> dict[str, Any]:
-    """Run the engine for the time of the case; returns the simulator's statistics."""
-    settings = build_settings(
-        {"dataset": Path("-"), "model": "sim-merge", "base_url": url, "max_in_flight": 256}
-        | dict(case.settings)
-    )
+async def drive(case: Case, workload: Workload, url: str, journal: Path) -> None:
+    """Run the engine for the time of the case."""
+    settings = {"max_in_flight": 256, **case.settings}
     async with (
-        open_journal(folder / "journal.db") as journal,
-        open_session(settings, {}, journal, lambda _: None) as session,
+        opened_pipeline(workload, url, journal, settings) as pipeline,
         aiohttp.ClientSession() as control,
     ):
-        merger = ChatMerger(workload.build, session.caller, journal, max_attempts=1)
-        pipeline = Pipeline(
-            merger, workload.load, journal.finished, workers=512, observe=lambda _: None
-        )
         loop = asyncio.get_running_loop()
         root = url.removesuffix("/v1")
         for at_s, change in case.changes:
@@ -119,8 +105,6 @@ async def drive(case: Case, workload: Workload, url: str, folder: Path) -> dict[
             await pipeline.run(workload.topics())
         except Exception as end:
             assert "request" in str(end), end
-        async with control.get(f"{root}/stats?digests=0") as response:
-            return orjson.loads(await response.read())
 
 
 async def tell(control: aiohttp.ClientSession, root: str, change: Mapping[str, Any]) -> None:
@@ -155,16 +139,13 @@ def limit_at(case: Case, name: str, second: float) -> float | None:
 
 
 def run_case(case: Case, workload: Workload) -> dict[str, Any]:
-    server = Server(*case.server)
-    try:
-        with (
-            TemporaryDirectory() as folder,
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        ):
-            stats = runner.run(drive(case, workload, server.url, Path(folder)))
-    finally:
-        server.stop()
-    trace = stats["trace"]
+    with (
+        serving(*case.server) as server,
+        TemporaryDirectory() as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(drive(case, workload, server.url, Path(folder) / "journal.db"))
+        trace = server.stats()["trace"]
     arrivals, refused = (sum(row[i] for row in trace) for i in (1, 3))
     return {
         "case": case.name,
@@ -184,10 +165,8 @@ def allowed(case: Case) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", help="part of the names of the cases to run")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="an SVG of the traces (needs matplotlib)")
     options = parser.parse_args()
     results = []

@@ -1,6 +1,6 @@
 """How long stuck calls hold up a run, with hedging and without.
 
-    python bench/makespan.py --data DIR [--groups 6000] [--in-flight 64] [--json FILE]
+    python bench/makespan.py --data DIR [--groups 10000] [--in-flight 64] [--json FILE]
 
 Latencies are log-normal and one call in a hundred is never answered. The measure is the ideal
 list schedule: the latencies of the calls that were answered, dealt in order to the place that is
@@ -9,10 +9,8 @@ free first.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import heapq
-import os
 import sqlite3
 import time
 from contextlib import closing
@@ -20,16 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import orjson
 import uvloop
+from report import parser_of, publish
 from server import serving
-from workload import Workload, opened_workload
-
-from mergeit_async.config import build_settings
-from mergeit_async.engine.journal import open_journal
-from mergeit_async.engine.mergers import ChatMerger
-from mergeit_async.engine.pipeline import Pipeline
-from mergeit_async.engine.session import open_session
+from workload import Workload, opened_pipeline, opened_workload
 
 SIMULATOR = ("--latency", "0.5", "--latency-sigma", "0.6", "--fault", "stuck=0.01")
 ANSWERED = "SELECT latency_s FROM calls WHERE latency_s IS NOT NULL ORDER BY id"
@@ -38,24 +30,8 @@ BY_RESULT = "SELECT result, count(*) FROM calls GROUP BY 1 ORDER BY 2 DESC"
 
 async def run(workload: Workload, url: str, journal: Path, in_flight: int, hedge: bool) -> float:
     """The seconds that merging all groups takes."""
-    settings = build_settings(
-        {
-            "dataset": Path("-"),
-            "model": "sim-merge",
-            "base_url": url,
-            "max_in_flight": in_flight,
-            "timeout_s": 60,
-            "hedge": hedge,
-        }
-    )
-    async with (
-        open_journal(journal) as writer,
-        open_session(settings, {}, writer, lambda _: None) as session,
-    ):
-        merger = ChatMerger(workload.build, session.caller, writer, max_attempts=1)
-        pipeline = Pipeline(
-            merger, workload.load, writer.finished, workers=2 * in_flight, observe=lambda _: None
-        )
+    settings = {"max_in_flight": in_flight, "timeout_s": 60, "hedge": hedge}
+    async with opened_pipeline(workload, url, journal, settings) as pipeline:
         began = time.perf_counter()
         await pipeline.run(workload.topics())
         return time.perf_counter() - began
@@ -88,20 +64,14 @@ def measure(workload: Workload, in_flight: int, hedge: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
-    parser.add_argument("--groups", type=int, default=6000)
+    parser = parser_of(__doc__)
+    parser.add_argument("--groups", type=int, default=10_000)
     parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with opened_workload(options.data, options.groups) as workload:
         results = [measure(workload, options.in_flight, hedge) for hedge in (True, False)]
     command = f"python bench/makespan.py --groups {options.groups} --in-flight {options.in_flight}"
-    content = {"command": command, "results": results}
-    text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    os.write(1, text)
-    if options.json:
-        options.json.write_bytes(text)
+    publish({"command": command, "results": results}, options.json)
 
 
 if __name__ == "__main__":

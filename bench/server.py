@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import orjson
 
 
 class Server:
@@ -16,9 +21,23 @@ class Server:
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "mergeit_async", "simulator", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # Each call in flight needs a file of its own on this side too.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, most))
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.url = next(word for word in line.split() if word.startswith("http"))
+        self._root = self.url.removesuffix("/v1")
+
+    def stats(self) -> dict[str, Any]:
+        """What it saw since its start or the last `reset`."""
+        with urlopen(f"{self._root}/stats?digests=0") as answer:
+            seen: dict[str, Any] = orjson.loads(answer.read())
+        return seen
+
+    def reset(self) -> None:
+        """Forget what it saw."""
+        urlopen(f"{self._root}/stats/reset", data=b"").close()
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -11,9 +11,7 @@ reply was committed.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import random
 import signal
 import sqlite3
@@ -27,7 +25,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
-from server import Server
+from report import parser_of, publish
+from server import serving
 
 RESULT_FILES = ("merged.jsonl", "lineage.jsonl", "filtered.jsonl", "rejected.jsonl")
 SIMULATOR = (
@@ -123,27 +122,18 @@ def soak(dataset: Path, folder: Path, kills: int, url: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=17_000)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, serving(*SIMULATOR) as server:
         folder = Path(temporary)
         dataset = folder / "rows.jsonl"
         with (options.data / "alpaca_17k.jsonl").open("rb") as rows:
             dataset.write_bytes(b"".join(islice(rows, options.rows)))
-        server = Server(*SIMULATOR)
-        try:
-            result = soak(dataset, folder, options.kills, server.url)
-        finally:
-            server.stop()
+        result = soak(dataset, folder, options.kills, server.url)
     result |= {"command": f"python bench/soak.py --kills {options.kills} --rows {options.rows}"}
-    text = orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    os.write(1, text)
-    if options.json:
-        options.json.write_bytes(text)
+    publish(result, options.json)
     passed = result["bytes_equal"] and not result["sent_again_after_commit"]
     sys.exit(0 if passed and result["merged_share"] >= 0.95 else 1)
 

@@ -8,7 +8,6 @@ steady window, and what it took. A second run without a server shows the keyless
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import subprocess
@@ -16,9 +15,10 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.request import urlopen
 
 import orjson
+from report import parser_of, publish
+from server import serving
 
 MODULE = (sys.executable, "-m", "mergeit_async")
 
@@ -40,20 +40,11 @@ def run_against_simulator(
     dataset: Path, vectors: Path, out: Path, latency_s: float, in_flight: int
 ) -> dict[str, object]:
     """A run on MiniLM vectors without thinning, with what the simulator saw of it."""
-    server = subprocess.Popen(
-        [*MODULE, "simulator", "--latency", str(latency_s)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert server.stdout is not None
-        url = next(word for word in server.stdout.readline().split() if word.startswith("http"))
+    with serving("--latency", str(latency_s)) as server:
         plan = ("--per-cluster", "all", "--embedder", vectors)
-        send = ("--model", "sim-merge", "--base-url", url, "--max-in-flight", in_flight)
+        send = ("--model", "sim-merge", "--base-url", server.url, "--max-in-flight", in_flight)
         result = run(dataset, "--out", out, *plan, *send)
-        with urlopen(url.removesuffix("/v1") + "/stats?digests=0") as answer:
-            seen = orjson.loads(answer.read())
-    finally:
-        server.terminate()
-        server.wait(10)
+        seen = server.stats()
     most = in_flight / latency_s
     steady = seen["steady_answers_per_s"]
     return result | {
@@ -66,11 +57,9 @@ def run_against_simulator(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the Alpaca sample")
+    parser = parser_of(__doc__)
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     dataset = options.data / "alpaca_17k.jsonl"
     vectors = options.data / "alpaca_17k.minilm.f16.npy"
@@ -85,10 +74,7 @@ def main() -> None:
         "offline_compose": offline,
         "simulator_no_thinning": simulated,
     }
-    text = orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    print(text.decode())
-    if options.json:
-        options.json.write_bytes(text)
+    publish(results, options.json)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from mergeit_async.config import build_settings
 from mergeit_async.data.dataset import read_rows
 from mergeit_async.data.store import RowStore, write_rows
-from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.mergers import ChatMerger, request_builder
+from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.session import open_session
 from mergeit_async.ids import group_id
 from mergeit_async.providers.completion import write_request
 from mergeit_async.records import Group, Row
@@ -51,6 +55,23 @@ class Workload:
         for topic in self.topics():
             for planned in topic.groups:
                 yield write_request(self.build(self.load(planned), 0), "max_tokens")
+
+
+@asynccontextmanager
+async def opened_pipeline(
+    workload: Workload, url: str, journal: Path, settings: Mapping[str, Any]
+) -> AsyncIterator[Pipeline]:
+    """Stage 2 as a run opens it, over the server at `url`; `settings` need `max_in_flight`."""
+    asked = {"dataset": Path("-"), "model": "sim-merge", "base_url": url, **settings}
+    async with (
+        open_journal(journal) as writer,
+        open_session(build_settings(asked), {}, writer, lambda _: None) as session,
+    ):
+        merger = ChatMerger(workload.build, session.caller, writer, max_attempts=1)
+        workers = 2 * settings["max_in_flight"]
+        yield Pipeline(
+            merger, workload.load, writer.finished, workers=workers, observe=lambda _: None
+        )
 
 
 @contextmanager

@@ -274,7 +274,7 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     for name in changes:
         if IDENTITY.get(name, False):
             raise UsageError(
-                f"--{name.replace('_', '-')} changes the result and cannot be given to resume; "
+                f"{option_name(name)} changes the result and cannot be given to resume; "
                 "begin a new run with another --out and --reuse."
             )
     return checked(settings.model_dump() | dict(changes))
@@ -293,8 +293,7 @@ def describe(error: ValidationError) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"There is no setting {name!r}; see `python -m mergeit_async run --help`."
-    flag = "--" + name.removesuffix("_s").replace("_", "-")
-    return f"{flag} {problem['input']!r} will not do: {problem['msg'].lower()}."
+    return f"{option_name(name)} {problem['input']!r} will not do: {problem['msg'].lower()}."
 
 
 def preset_values(name: str | None) -> dict[str, Any]:
@@ -321,6 +320,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The config file {path} is no valid TOML: {error}.") from None
     return {setting_name(key): value for key, value in values.items()}
+
+
+def option_name(setting: str) -> str:
+    """What a setting is called on the command line."""
+    return "--" + setting.removesuffix("_s").replace("_", "-")
 
 
 def setting_name(key: str) -> str:

@@ -31,6 +31,7 @@ from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
 from mergeit_async.engine.session import Session, open_session
+from mergeit_async.engine.status import count_unpriced
 from mergeit_async.engine.tables import (
     connect_reader,
     connect_writer,
@@ -198,7 +199,12 @@ class Job:
                 observe(outcome)
 
             self._pipeline = Pipeline(
-                merger, self._planner.load_group, journal.finished, workers=workers, observe=count
+                merger,
+                self._planner.load_group,
+                journal.finished,
+                workers=workers,
+                observe=count,
+                on_error=self.progress.stop,
             )
             if self.is_draining:
                 self._pipeline.drain()
@@ -211,6 +217,7 @@ class Job:
         session = await stack.enter_async_context(
             open_session(settings, self._record.prices, journal, self._stop)
         )
+        self._tell_unpriced()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
@@ -218,6 +225,16 @@ class Job:
         build = request_builder(settings, self._prompt)
         merger = ChatMerger(build, session.caller, journal, settings.max_attempts)
         return merger, WORKERS_PER_PLACE * session.limiter.places
+
+    def _tell_unpriced(self) -> None:
+        """A cap does not know what earlier calls cost that were made without a price."""
+        has_cost = any(sheet.prompt or sheet.completion for sheet in self._record.prices.values())
+        if self.settings.max_cost is None or not has_cost:
+            return
+        if count := count_unpriced(self.run_dir):
+            self.progress.notices.append(
+                f"{count:,} calls were made before a price was known and count as $0 of --max-cost."
+            )
 
     def _stop(self, error: Exception) -> None:
         if self._pipeline is not None:

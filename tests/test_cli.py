@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import EXAMPLES, call, command, hashes, simulated
+from tests.running import EXAMPLES, call, command, hashes, simulated, started
 
 # Root passes over the rights of files unless it gives that up.
 WITHOUT_RIGHTS = (
@@ -396,3 +396,64 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path):
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
     assert " groups · " in done.stderr
+
+
+def test_why_a_run_stops_is_told_before_the_calls_in_flight_have_ended(tmp_path):
+    out = tmp_path / "run"
+    slow_or_refused = SimulatorSettings(faults={"hang": 0.6, "quota": 0.2}, hang_s=4.0, seed=1)
+    with simulated(slow_or_refused) as server:
+        options = ("--model", "sim-merge", "--base-url", server.url, "--max-in-flight", "16")
+        with started("run", EXAMPLES, "--out", out, *options) as process:
+            assert process.stderr is not None
+            first = next(line for line in process.stderr if line.startswith("Stopping: "))
+            told_at = time.monotonic()
+            rest = process.stderr.read()
+            took_s = time.monotonic() - told_at
+    assert "quota" in first
+    assert "in flight, 80 s at most" in first
+    assert took_s > 2
+    assert rest.splitlines()[-1] == f"python -m mergeit_async resume {out}"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--max-cost", "1"), "no price"),
+        (("--price-in", "1", "--price-out", "10", "--max-cost", "0.000001"), "less than one call"),
+    ],
+    ids=["no price", "below one call"],
+)
+def test_a_plan_refuses_a_cap_that_a_run_would_refuse(options, named):
+    server = ("--model", "m", "--base-url", "http://127.0.0.1:9/v1")
+    planned = call("plan", EXAMPLES, *server, *options)
+    assert planned.returncode == 2, planned.stderr
+    assert len(sentences(planned.stderr)) == 1
+    assert named in planned.stderr
+
+
+def test_a_plan_tells_which_servers_its_price_range_leaves_out():
+    own = "http://127.0.0.1:9/v1"
+    servers = ("--base-url", "https://api.openai.com/v1", "--base-url", own)
+    options = ("--model", "gpt-4o-mini", *servers)
+    planned = call("plan", EXAMPLES, *options, OPENAI_API_KEY="sk-unused")
+    (line,) = [line for line in planned.stdout.splitlines() if line.startswith("cost")]
+    assert line.endswith(f"at the prices known; there is none for {own}")
+    as_json = call("plan", EXAMPLES, *options, "--json", OPENAI_API_KEY="sk-unused")
+    assert orjson.loads(as_json.stdout)["unpriced"] == [own]
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may do everything"
+)
+def test_an_export_that_cannot_be_written_names_the_file_that_was_asked_for(tmp_path):
+    out, target = tmp_path / "run", tmp_path / "locked" / "rows.json"
+    assert call("run", EXAMPLES, "--out", out, *OFFLINE).returncode == 0
+    target.parent.mkdir(mode=0o500)
+    task = command("export", out, "--format", "alpaca", "--to", target)
+    done = subprocess.run(
+        [*WITHOUT_RIGHTS, *task], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(sentences(done.stderr)) == 1
+    assert f"{target} cannot be written (Permission denied)" in done.stderr
+    assert ".tmp" not in done.stderr

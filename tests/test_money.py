@@ -145,3 +145,18 @@ def test_a_crash_leaves_no_more_calls_in_doubt_than_were_about_to_be_sent(datase
 
     assert server.stats.arrivals <= 6
     assert len(after["unknown_calls"]) <= 4
+
+
+def test_calls_of_a_time_without_a_price_are_told_where_a_cap_comes_later(dataset, tmp_path):
+    out = tmp_path / "run"
+    with simulated(SimulatorSettings(latency_s=0.3)) as server:
+        options = (*asking(dataset, server.url), "--max-in-flight", "4")
+        with started("run", dataset, "--out", out, *options) as process:
+            wait_until(lambda: server.stats.answered >= 8)
+            process.terminate()
+            process.wait()
+        done = call("resume", out, *PRICES, "--max-cost", "100")
+    assert done.returncode == 0, done.stderr
+    assert "calls were made before a price was known" in done.stderr
+    assert "$0 of --max-cost" in done.stderr
+    assert "before a price was known" not in call("resume", out, "--max-cost", "100").stderr

@@ -17,7 +17,6 @@ import platform
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from install import HERE, PEERS, python_of
+from report import parser_of, publish
 from server import Server, serving
 from workload import opened_workload
 
@@ -76,23 +76,16 @@ def main() -> None:
         "latency_s": options.latency,
         **summarise(passes),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    print(text, end="")
-    if options.json:
-        options.json.write_text(text)
+    publish(result, options.json)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of alpaca_17k.jsonl")
+    parser = parser_of(__doc__)
     parser.add_argument("--groups", type=int, default=4000)
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     for peer in options.peers:
         if not python_of(peer).exists():
@@ -123,7 +116,7 @@ def run_passes(
 
 
 def run_pass(peer: str, prompts: Prompts, server: Server, in_flight: int) -> Pass:
-    urllib.request.urlopen(f"{server.url}/stats/reset", data=b"").close()
+    server.reset()
     command = [*prompts.command(peer), "--url", server.url, "--in-flight", str(in_flight)]
     began, cpu_s = time.perf_counter(), server.cpu_s()
     done = subprocess.run(command, capture_output=True, text=True, timeout=PASS_WITHIN_S)
@@ -131,8 +124,7 @@ def run_pass(peer: str, prompts: Prompts, server: Server, in_flight: int) -> Pas
     if done.returncode:
         raise SystemExit(f"{peer} failed:\n{done.stderr[-2000:]}")
     report = json.loads(done.stdout.splitlines()[-1])
-    with urllib.request.urlopen(f"{server.url}/stats?digests=0") as answer:
-        return Pass(report, total_s, json.load(answer), cpu_s)
+    return Pass(report, total_s, server.stats(), cpu_s)
 
 
 def check(peer: str, done: Pass, first: Pass) -> None:

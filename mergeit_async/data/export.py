@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -29,17 +29,16 @@ def export_alpaca(merged_jsonl: Path, to: Path) -> int:
     """Write `merged_jsonl` to `to` as one JSON array of instruction, input, output.
 
     Streams: one row is in memory at a time. Returns the number of rows. Raises UsageError if
-    `to` exists or cannot be created, or if `merged_jsonl` is missing or damaged.
+    `to` exists or cannot be written, or if `merged_jsonl` is missing or damaged.
     """
     _refuse_overwriting(to)
-    count = 0
-    with write_atomically(to) as file:
-        file.write(b"[")
-        for count, row in enumerate(_read_merged(merged_jsonl), start=1):
-            file.write(b"\n" if count == 1 else b",\n")
-            file.write(orjson.dumps(row))
-        file.write(b"\n]\n")
-    return count
+    try:
+        with write_atomically(to) as file:
+            return _write_array(file, _read_merged(merged_jsonl))
+    except OSError as error:
+        raise UsageError(
+            f"{to} cannot be written ({error.strerror}); choose another with --to"
+        ) from None
 
 
 FORMATS: Mapping[str, Callable[[Path, Path], int]] = MappingProxyType({"alpaca": export_alpaca})
@@ -51,6 +50,16 @@ def _refuse_overwriting(to: Path) -> None:
         raise UsageError(f"{to} exists already; remove it or choose another name with --to")
     if not to.parent.is_dir():
         raise UsageError(f"{to.parent} is not a directory; create it or choose another with --to")
+
+
+def _write_array(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+    file.write(b"[")
+    for count, row in enumerate(rows, start=1):
+        file.write(b"\n" if count == 1 else b",\n")
+        file.write(orjson.dumps(row))
+    file.write(b"\n]\n")
+    return count
 
 
 def _read_merged(path: Path) -> Iterator[dict[str, Any]]:

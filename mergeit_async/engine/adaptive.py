@@ -21,7 +21,7 @@ STEEPNESS = (1 - CUT) / PLATEAU_S**3
 # Below the rate that a server is known to take, a refusal is a stray one or the limit has fallen:
 # it counts only where more than this share of the last calls was refused.
 DENSE_SHARE = 0.1
-LAST_CALLS = 30
+SHARE_OF_CALLS = 30
 # Calls in a shorter time than this are too few to measure a rate by.
 SHORTEST_EPISODE_S = 1.0
 # After trouble on the server's side nothing grows for so long.
@@ -54,7 +54,7 @@ class Curve:
 
     def advance(self, now: float, *, is_used: bool) -> bool:
         """A call came through; only time in which the limit was used lets it grow."""
-        self._refused_share *= 1 - 1 / LAST_CALLS
+        self._refused_share *= 1 - 1 / SHARE_OF_CALLS
         grows = is_used and now >= self._paused_until
         if grows:
             self._age_s += now - self._seen_at
@@ -64,7 +64,7 @@ class Curve:
     @property
     def is_news(self) -> bool:
         """Whether a refusal now tells that the limit lies lower than thought."""
-        return self.value >= self._peak or self._refused_share > DENSE_SHARE
+        return self.value >= self._peak or self.is_dense
 
     def cut(self, measured: float, now: float) -> None:
         """Begin anew below what was `measured` when a call was refused."""
@@ -73,7 +73,7 @@ class Curve:
 
     def refused(self) -> None:
         """A call was refused."""
-        self._refused_share += (1 - self._refused_share) / LAST_CALLS
+        self._refused_share += (1 - self._refused_share) / SHARE_OF_CALLS
 
     def pause(self, now: float) -> None:
         """Do not grow for a while."""

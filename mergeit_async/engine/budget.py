@@ -23,6 +23,11 @@ class Budget:
         self._under_way = 0
         self._room = Room()
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for money."""
+        return len(self._room)
+
     async def reserve(self, amount: float) -> None:
         """Set `amount` aside; waits while calls under way may turn out to be cheaper.
 

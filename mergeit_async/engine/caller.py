@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -81,6 +81,16 @@ class Caller:
         self._breaker = Breaker(limiter.places, clock=anyio.current_time)
         self._jitter = random.Random()
 
+    @property
+    def pausing(self) -> int:
+        """Calls that wait for their next try."""
+        return len(self._pauses)
+
+    def tune(self, timeout_s: float) -> None:
+        """Another deadline from now on, and the places that the limiter has by now."""
+        self.timeout_s = timeout_s
+        self._breaker.in_flight = self._limiter.places
+
     def stop(self, error: Exception) -> None:
         """Send nothing more; `error` is raised in all who wait to send, and who will."""
         self._limiter.stop(error)
@@ -95,11 +105,15 @@ class Caller:
         Raises `GaveUp` when no reply can be had and `StoppedError` when the run must stop.
         """
         tries = faults = 0
+        refused_by: tuple[str, ...] = ()
         while True:
             try:
-                call, reply = await self._exchange(position, request)
+                call, reply = await self._exchange(position, request, refused_by)
             except ProviderError as fault:
                 rule = RULES[fault.kind]
+                if rule.elsewhere and self._has_other(request, (*refused_by, fault.server)):
+                    refused_by += (fault.server,)
+                    continue
                 tries += rule.counts
                 faults += 1
                 self._breaker.fault(fault)
@@ -107,16 +121,23 @@ class Caller:
                     raise GaveUp(fault) from fault
                 await self._pauses.sleep(backoff_s(fault, faults, self._jitter.random()))
             else:
+                if refused_by:
+                    self._limiter.refuted(refused_by)
                 return await self._settle(call, request, reply, judge(reply))
 
-    async def _exchange(self, position: int, request: ChatRequest) -> Answered:
+    def _has_other(self, request: ChatRequest, refused_by: Sequence[str]) -> bool:
+        return bool(self._limiter.others(self._limiter.tokens_of(request), refused_by))
+
+    async def _exchange(
+        self, position: int, request: ChatRequest, refused_by: Sequence[str]
+    ) -> Answered:
         """One call from its intent to its reply, or to the fault that ended it."""
-        call = await self._begin(position, request)
+        call = await self._begin(position, request, refused_by)
         if self._hedge:
-            return await self._race(position, request, call)
+            return await self._race(position, request, refused_by, call)
         return await self._send(call, request)
 
-    async def _begin(self, position: int, request: ChatRequest) -> Call:
+    async def _begin(self, position: int, request: ChatRequest, refused_by: Sequence[str]) -> Call:
         """A call whose intent is durable and which holds a slot."""
         tokens = self._limiter.tokens_of(request)
         self._limiter.check(tokens)
@@ -127,7 +148,7 @@ class Caller:
             number = self._journal.next_call()
             try:
                 await self._journal.begin_call(number, position, request, reserved)
-                slot = await self._limiter.acquire(tokens)
+                slot = await self._limiter.acquire(tokens, refused_by)
             except BaseException:
                 self._end(number, reserved, CallEnd(NOT_SENT))
                 raise
@@ -169,11 +190,13 @@ class Caller:
         await self._journal.settle_call(call.number, request, reply, end, judgement.outcome)
         return judgement
 
-    async def _race(self, position: int, request: ChatRequest, call: Call) -> Answered:
+    async def _race(
+        self, position: int, request: ChatRequest, refused_by: Sequence[str], call: Call
+    ) -> Answered:
         """Send a second copy when the first takes unusually long; the first reply counts."""
 
         async def send_copy() -> Answered:
-            return await self._send(await self._begin(position, request), request)
+            return await self._send(await self._begin(position, request, refused_by), request)
 
         first = asyncio.ensure_future(self._send(call, request))
         copies, winner = [first], None

@@ -28,6 +28,10 @@ class Rule:
     next run would hear the same. `billed`: the server may have done the work, so the call counts
     with all that was reserved for it.
 
+    `elsewhere`: another server may take the same call; where there is one, it is asked before
+    anything else follows. `of_server`: a server refuses all calls alike with this, so that it is
+    done without at once where there are others.
+
     `stop_after`: consecutive faults without any success that stop the run, once there were
     nothing but faults for `patience_s` seconds; before the first success `first_patience_s`
     counts instead.
@@ -37,6 +41,8 @@ class Rule:
     counts: bool = True
     verdict: bool = False
     billed: bool = False
+    elsewhere: bool = False
+    of_server: bool = False
     stop_after: int = 20
     patience_s: float = 30.0
     first_patience_s: float = 15.0
@@ -44,7 +50,14 @@ class Rule:
 
 
 # No later request can succeed either: the run stops with the first of these.
-STOP_AT_ONCE = Rule(retry=False, stop_after=1, patience_s=0.0, first_patience_s=0.0)
+STOP_AT_ONCE = Rule(
+    retry=False,
+    elsewhere=True,
+    of_server=True,
+    stop_after=1,
+    patience_s=0.0,
+    first_patience_s=0.0,
+)
 # The payload itself is at fault. If that holds for the first twenty, something else is.
 VERDICT = Rule(
     retry=False,
@@ -68,9 +81,13 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
             STOP_AT_ONCE, advice="check --base-url, and whether the server offers that model"
         ),
         FaultKind.BAD_REQUEST: Rule(
-            retry=False, patience_s=0.0, first_patience_s=0.0, advice="check --base-url"
+            retry=False,
+            elsewhere=True,
+            patience_s=0.0,
+            first_patience_s=0.0,
+            advice="check --base-url",
         ),
-        FaultKind.CONTEXT_LENGTH: VERDICT,
+        FaultKind.CONTEXT_LENGTH: replace(VERDICT, elsewhere=True),
         FaultKind.CONTENT_FILTER: VERDICT,
         FaultKind.TOO_LARGE: Rule(
             retry=False,
@@ -112,11 +129,14 @@ def backoff_s(fault: ProviderError, faults: int, jitter: float) -> float:
 
 
 class Breaker:
-    """Stops a run whose calls cannot succeed, instead of letting every group fail."""
+    """Stops a run whose calls cannot succeed, instead of letting every group fail.
+
+    `in_flight` is how many calls may be out at once; it may change.
+    """
 
     def __init__(self, in_flight: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self.in_flight = in_flight
         self._clock = clock
-        self._in_flight = in_flight
         self._ever_succeeded = False
         self._failing_since = 0.0
         self._consecutive = 0
@@ -138,10 +158,12 @@ class Breaker:
         self._consecutive += 1
         self._of_kind[fault.kind] += 1
         patience_s = rule.patience_s if self._ever_succeeded else rule.first_patience_s
-        # A few broken connections say nothing while the other calls are still out.
-        # Without any patience it has to be the very same failure.
-        count = self._consecutive if patience_s else self._of_kind[fault.kind]
-        enough = max(rule.stop_after, self._in_flight) if patience_s else rule.stop_after
+        if patience_s:
+            # A few broken connections say nothing while the other calls are still out.
+            count, enough = self._consecutive, max(rule.stop_after, self.in_flight)
+        else:
+            # So soon only for the very same failure of each call.
+            count, enough = self._of_kind[fault.kind], rule.stop_after
         if count >= enough and self._clock() - self._failing_since >= patience_s:
             raise stop_for(fault)
 

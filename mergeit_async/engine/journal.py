@@ -1,21 +1,23 @@
 """What a run did and what it learned, durable: SQLite in WAL mode, one writer, group commit.
 
 A call's intent is committed before the request is sent, its outcome before it is counted.
-Statements of many groups share one transaction: while one commit waits for the disk, the next
-batch gathers.
+Statements of many groups share one transaction: while a process of its own commits one batch, the
+next gathers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Mapping,
     Sequence,
 )
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
@@ -24,7 +26,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-from anyio import CapacityLimiter
+import orjson
 
 from mergeit_async.engine.tables import (
     ADD_OUTCOME,
@@ -46,6 +48,10 @@ from mergeit_async.engine.tables import (
 from mergeit_async.engine.waiting import resolve
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
+
+
+WRITER = "mergeit_async.engine.writer"
+IN_ORDER = (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,11 @@ class _Batch:
     statements: dict[str, list[Values]] = field(default_factory=dict)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
+    def as_line(self) -> bytes:
+        """For the writer. Sorted out: a call may be begun and ended within one batch."""
+        statements = {sql: self.statements[sql] for sql in IN_ORDER if sql in self.statements}
+        return orjson.dumps(statements, option=orjson.OPT_APPEND_NEWLINE)
+
     def add(self, sql: str, values: Values) -> None:
         self.statements.setdefault(sql, []).append(values)
 
@@ -87,30 +98,28 @@ class _Batch:
 
 
 class Journal:
-    """The one writer of `journal.db`; use `open_journal`.
+    """All that goes into `journal.db`, and what is known from it; use `open_journal`.
 
     `finished` holds the positions of all groups that have an outcome, `spent` what the calls of
     earlier sessions cost in US dollars.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, readers: Sequence[sqlite3.Connection]
-    ) -> None:
-        self.finished = {position for (position,) in connection.execute(FINISHED)}
-        self.spent: float = connection.execute(SPENT).fetchone()[0]
-        self._connection = connection
+    def __init__(self, path: Path, writer: Writer, readers: Sequence[sqlite3.Connection]) -> None:
+        own = readers[0]
+        self.finished = {position for (position,) in own.execute(FINISHED)}
+        self.spent: float = own.execute(SPENT).fetchone()[0]
         self._path = path
-        self._readers = readers
-        self._next_call: int = connection.execute(NEXT_CALL).fetchone()[0]
+        self._writer = writer
+        # A reply of this very session is never asked for again.
+        self._with_replies = [reader for reader in readers if has_replies(reader)]
+        self._next_call: int = own.execute(NEXT_CALL).fetchone()[0]
         self._pending = _Batch()
         self._wake = asyncio.Event()
-        # One thread: commits stay in the order in which they were gathered.
-        self._thread = CapacityLimiter(1)
         self._error: Exception | None = None
 
     def known_reply(self, request_key: str) -> ChatReply | None:
         """The reply that was paid for earlier, in this run or in the one that is reused."""
-        for reader in self._readers:
+        for reader in self._with_replies:
             found = reader.execute(REPLY, (request_key,)).fetchone()
             if found is not None:
                 return ChatReply(*found)
@@ -178,7 +187,7 @@ class Journal:
             self._wake = asyncio.Event()
             batch, self._pending = self._pending, _Batch()
             try:
-                await anyio.to_thread.run_sync(self._apply, batch.statements, limiter=self._thread)
+                await self._writer.commit(batch.as_line())
             except Exception as error:  # whatever it is, those who wait must hear of it
                 self._error = error
             finally:
@@ -196,12 +205,48 @@ class Journal:
                 "the disk."
             )
 
-    def _apply(self, statements: Mapping[str, Sequence[Values]]) -> None:
-        with self._connection:
-            # In this order: a call may be begun and ended within one batch.
-            for sql in (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME):
-                if values := statements.get(sql):
-                    self._connection.executemany(sql, values)
+
+class Writer:
+    """The process that commits what it is given, one batch after the other."""
+
+    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
+        self._answers = answers
+        self._batches = batches
+
+    async def commit(self, line: bytes) -> None:
+        """Return when the batch is on disk; raises OSError when it cannot be written."""
+        self._batches.write(line)
+        await self.answer()
+
+    async def answer(self) -> None:
+        """Wait for the next answer of the process."""
+        line = await self._answers.readline()
+        if not line:
+            raise ConnectionResetError("the process that writes it has ended")
+        if error := orjson.loads(line):
+            raise OSError(error)
+
+
+@asynccontextmanager
+async def start_writer(path: Path) -> AsyncIterator[Writer]:
+    """A writer of the journal at `path`, ready, with no other at work."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        # In a session of its own, so that Ctrl-C in a terminal is the run's to handle.
+        process = subprocess.Popen(
+            [sys.executable, "-m", WRITER, str(theirs.fileno()), str(path)],
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+    answers, batches = await asyncio.open_unix_connection(sock=ours)
+    writer = Writer(answers, batches)
+    try:
+        await writer.answer()
+        yield writer
+    finally:
+        batches.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(process.wait)
 
 
 @asynccontextmanager
@@ -211,22 +256,25 @@ async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterato
     `reuse` is the journal of another run whose replies count as known here. Raises `UsageError`
     when a file is no journal of this version.
     """
-    with ExitStack() as connections:
-        written = connections.enter_context(closing(connect_writer(path)))
-        others = [path] if has_replies(written) else []
-        others += [reuse] if reuse else []
-        readers = [connections.enter_context(closing(connect_reader(other))) for other in others]
-        journal = Journal(written, path, readers)
-        async with anyio.create_task_group() as tasks:
-            # Those who drain while the run is cancelled still need their commits: the writer
-            # outlives every cancellation and ends when the body has ended.
-            writer = anyio.CancelScope(shield=True)
-            tasks.start_soon(_run_in, writer, journal.write_batches)
-            try:
-                yield journal
-            finally:
-                await journal.flush()
-                writer.cancel()
+    connect_writer(path).close()
+    async with start_writer(path) as writer:
+        with ExitStack() as readers:
+            connections = [
+                readers.enter_context(closing(connect_reader(file)))
+                for file in (path, reuse)
+                if file is not None
+            ]
+            journal = Journal(path, writer, connections)
+            async with anyio.create_task_group() as tasks:
+                # Those who drain while the run is cancelled still need their commits: the writing
+                # outlives every cancellation and ends when the body has ended.
+                writing = anyio.CancelScope(shield=True)
+                tasks.start_soon(_run_in, writing, journal.write_batches)
+                try:
+                    yield journal
+                finally:
+                    await journal.flush()
+                    writing.cancel()
 
 
 async def _run_in(scope: anyio.CancelScope, task: Callable[[], Awaitable[None]]) -> None:

@@ -8,6 +8,7 @@ from math import inf
 
 from mergeit_async.engine.adaptive import Pace, Window
 from mergeit_async.engine.bucket import MINUTE_S, Allowance, Bucket
+from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.latency import Latencies
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import FaultKind, ProviderError
@@ -16,7 +17,8 @@ from mergeit_async.records import ChatReply, ChatRequest, RateLimits
 
 # A server that asks for a longer pause is asked again after this one.
 LONGEST_PAUSE_S = 60.0
-# So many calls in a row to which no usable answer came: the server is taken out and probed.
+# So many calls in a row to which no usable answer came, or which another server took: the server
+# is taken out.
 OUT_AFTER = 5
 # How often a call without a deadline looks whether there is one by now.
 LOOK_AGAIN_S = 0.5
@@ -26,6 +28,8 @@ SOON_S = 0.1
 FIRST_SOON = 16
 FEWEST_SOON = 2
 TROUBLE = (FaultKind.SERVER, FaultKind.TIMEOUT, FaultKind.CONNECTION)
+# To such calls came no usable answer.
+LOST = (*TROUBLE, FaultKind.MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Lane:
         self.requests = Allowance(ceilings.rpm, now)
         self.tokens = Allowance(ceilings.tpm, now)
         self.is_out = False
+        self.last_fault: ProviderError | None = None
         self._pace = Pace(now)
         self._paced: Bucket | None = None
         self._paused_until = now
         self._lost_in_a_row = 0
+        self._refuted_in_a_row = 0
         # Whether this server charges the longest reply allowed, whatever the reply really is.
         self._charges_longest = False
 
@@ -152,7 +158,7 @@ class Lane:
 
     def answered(self, slot: Slot, reply: ChatReply, now: float) -> None:
         """The call came through."""
-        self._lost_in_a_row = 0
+        self._lost_in_a_row = self._refuted_in_a_row = 0
         slot.latency_s = now - slot.sent_at
         self.latencies.add(slot.latency_s)
         self.window.answered(self.in_flight, now)
@@ -169,8 +175,10 @@ class Lane:
 
     def faulted(self, slot: Slot, fault: ProviderError, now: float) -> None:
         """The call failed; draws what follows for the calls after it."""
-        is_lost = fault.kind in (*TROUBLE, FaultKind.MALFORMED)
-        self._lost_in_a_row = self._lost_in_a_row + 1 if is_lost else 0
+        self.last_fault = fault
+        self._lost_in_a_row = self._lost_in_a_row + 1 if fault.kind in LOST else 0
+        if RULES[fault.kind].of_server:
+            self._refuted_in_a_row = OUT_AFTER
         if fault.kind is FaultKind.RATE_LIMIT:
             self._limit(slot, fault, now)
         elif fault.kind in TROUBLE:
@@ -178,10 +186,24 @@ class Lane:
             self._pace.troubled(now)
         self._heed(slot, fault.limits, now)
 
+    def refuted(self) -> None:
+        """Another server took a call that this one had refused."""
+        self._refuted_in_a_row += 1
+
     @property
     def is_lost(self) -> bool:
         """Whether so many calls in a row failed at the server that it should be taken out."""
-        return self._lost_in_a_row >= OUT_AFTER
+        return self._lost_in_a_row >= OUT_AFTER or self.is_wrong
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the server refuses calls that others take, and no probe has shown that since."""
+        return self._refuted_in_a_row >= OUT_AFTER
+
+    def missed(self, fault: ProviderError) -> None:
+        """A probe failed, so the next that does not fail tells that all is well."""
+        self.last_fault = fault
+        self._refuted_in_a_row = 0
 
     def revive(self) -> None:
         """The server is there again."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import anyio
 
 from mergeit_async.config import DEFAULT_KEY_ENV, OPENAI_BASE_URL, Settings
 from mergeit_async.engine.estimate import check_room
-from mergeit_async.engine.faults import stop_for
+from mergeit_async.engine.faults import RULES, stop_for
 from mergeit_async.engine.lane import Ceilings, Lane
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.mergers import request_builder
 from mergeit_async.engine.prices import PriceSheet, find_price
-from mergeit_async.errors import FaultKind, ProviderError, StoppedError, UsageError
+from mergeit_async.errors import ProviderError, StoppedError, UsageError
 from mergeit_async.providers.address import parse_api_key, parse_base_url
 from mergeit_async.providers.http import HttpChat
-from mergeit_async.records import Group, Row
+from mergeit_async.records import ChatRequest, Group, Row
 from mergeit_async.servers import Server
 from mergeit_async.templates.version import PromptVersion
 
@@ -29,21 +29,21 @@ PROBE_EVERY_S = 2.0
 PATIENCE_S = 30.0
 # Files that a run holds open beside its connections, with room to spare.
 OTHER_FILES = 256
-# Of two of these consists the smallest group there can be.
-NO_ROW = Row("", "", "", "", 0, 0)
+# The smallest group there can be.
+SMALLEST = Group(0, 0, "", (Row("", "", "", "", 0, 0),) * 2, 1.0)
 
 
 @asynccontextmanager
 async def open_lanes(
     settings: Settings, prices: Mapping[str, PriceSheet]
 ) -> AsyncIterator[list[Lane]]:
-    """A lane to each server that is there and takes its key.
+    """A lane to each server; those that are not there, or refuse their key, are out.
 
-    Raises `StoppedError` when there is none, and for a key that is refused anywhere.
+    Raises `StoppedError` when none is left.
     """
     allow_connections(sum(server.max_in_flight or 1 for server in settings.servers))
     async with AsyncExitStack() as stack:
-        lanes, faults = [], []
+        lanes = []
         for server in settings.servers:
             provider = await stack.enter_async_context(open_chat(server, settings))
             lane = Lane(
@@ -57,13 +57,17 @@ async def open_lanes(
             try:
                 await provider.check()
             except ProviderError as fault:
-                if fault.kind is FaultKind.AUTH:
-                    raise stop_for(fault) from fault
-                lane.is_out = True
-                faults.append(fault)
-        if len(faults) == len(lanes):
-            raise stop_for(faults[0]) from faults[0]
+                fault.server = server.url
+                lane.is_out, lane.last_fault = True, fault
+        if all(lane.is_out for lane in lanes):
+            raise stop_for_all(lanes)
         yield lanes
+
+
+def stop_for_all(lanes: Sequence[Lane]) -> StoppedError:
+    """The end of a run that has no server left; a refusal tells more than silence."""
+    faults = [lane.last_fault for lane in lanes if lane.last_fault]
+    return stop_for(next((each for each in faults if RULES[each.kind].of_server), faults[0]))
 
 
 def allow_connections(number: int) -> None:
@@ -99,17 +103,23 @@ async def watch_lanes(limiter: Limiter, stop: Callable[[Exception], None]) -> No
         elif alone_since is None:
             alone_since = now
         elif now - alone_since >= PATIENCE_S:
-            stop(StoppedError("None of the servers can be reached; check that they run"))
+            faults = "; ".join(f"{lane.name}: {lane.last_fault}" for lane in limiter.lanes)
+            stop(StoppedError(f"None of the servers takes the work ({faults}); check them."))
 
 
 async def probe(lane: Lane, limiter: Limiter) -> None:
-    """Take a lane back if its server answers."""
+    """Take a lane back if its server answers.
+
+    One that refuses calls and answers probes all the same stays out until the run is resumed.
+    """
     try:
         await lane.provider.check()
-    except ProviderError:
+    except ProviderError as fault:
+        lane.missed(fault)
         return
-    lane.revive()
-    limiter.grant()
+    if not lane.is_wrong:
+        lane.revive()
+        limiter.grant()
 
 
 def open_chat(server: Server, settings: Settings) -> HttpChat:
@@ -125,16 +135,28 @@ def prepare_servers(
     if prompt is None:
         return {}
     check_servers(settings)
-    prices = find_prices(settings, frozen or {})
-    build, empty = request_builder(settings, prompt), Group(0, 0, "", (NO_ROW, NO_ROW), 1.0)
-    try:
-        smallest = build(empty, 0)
-    except (
-        UsageError
-    ):  # a template of the user's that wants more of a row than there is in this one
-        return prices
-    check_room(settings, smallest, prices.values())
+    return prepare_prices(settings, prompt, frozen or {})
+
+
+def prepare_prices(
+    settings: Settings, prompt: PromptVersion, frozen: Mapping[str, PriceSheet]
+) -> dict[str, PriceSheet]:
+    """The prices as `find_prices` finds them.
+
+    Raises `UsageError` also where the cap or the tokens a minute leave no room for a single call.
+    """
+    prices = find_prices(settings, frozen)
+    smallest = smallest_request(settings, prompt)
+    if smallest is not None:
+        check_room(settings, smallest, prices.values())
     return prices
+
+
+def smallest_request(settings: Settings, prompt: PromptVersion) -> ChatRequest | None:
+    """The request for the smallest group; None where a template wants more of a row than that."""
+    with suppress(UsageError):
+        return request_builder(settings, prompt)(SMALLEST, 0)
+    return None
 
 
 def check_servers(settings: Settings) -> None:

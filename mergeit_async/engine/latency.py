@@ -19,7 +19,7 @@ SHORTEST_DEADLINE_S = 1.0
 # So many calls in a row that were taken for lost: rather, the server has become slower.
 FORGET_AFTER = 10
 # The mean follows about so many calls.
-LAST_CALLS = 50
+MEAN_OF_CALLS = 50
 
 
 class Latencies:
@@ -40,7 +40,7 @@ class Latencies:
     def add(self, seconds: float) -> None:
         """A call came through after `seconds`."""
         self._recent.append(seconds)
-        self.mean = seconds if not self.mean else self.mean + (seconds - self.mean) / LAST_CALLS
+        self.mean = seconds if not self.mean else self.mean + (seconds - self.mean) / MEAN_OF_CALLS
         self._lost_in_a_row = 0
         self._seen += 1
         if self._seen >= ENOUGH and self._seen % REFRESH_EVERY == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from math import inf
 
@@ -27,7 +27,9 @@ class Limiter:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
-        self._waiting: deque[tuple[float, asyncio.Future[Slot]]] = deque()
+        # How often calls failed, by kind.
+        self.faults: Counter[FaultKind] = Counter()
+        self._waiting: deque[tuple[float, Sequence[str], asyncio.Future[Slot]]] = deque()
         self._turns: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._near = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -38,6 +40,11 @@ class Limiter:
     def in_flight(self) -> int:
         """Slots that are taken now, over all lanes."""
         return sum(lane.in_flight for lane in self.lanes)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return len(self._waiting) + len(self._turns)
 
     @property
     def places(self) -> int:
@@ -93,18 +100,27 @@ class Limiter:
                 turn.set_result(None)
                 self._near += 1
 
-    async def acquire(self, tokens: float) -> Slot:
-        """Wait for a slot for a call that may use `tokens`; `release` must follow."""
+    def others(self, tokens: float, refused_by: Sequence[str]) -> list[Lane]:
+        """The lanes that are there for such a call, without those named in `refused_by`."""
+        return [
+            lane for lane in self._able(tokens) if not lane.is_out and lane.name not in refused_by
+        ]
+
+    async def acquire(self, tokens: float, refused_by: Sequence[str] = ()) -> Slot:
+        """Wait for a slot for a call that may use `tokens`; `release` must follow.
+
+        It is on another lane than those named in `refused_by`, unless no other is there.
+        """
         if self._error is not None:
             raise self._error
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._waiting:
-            lane, wait_s = self._first_free(tokens, now)
+            lane, wait_s = self._first_free(tokens, refused_by, now)
             if wait_s <= 0:
                 return lane.take(tokens, now)
         future: asyncio.Future[Slot] = loop.create_future()
-        self._waiting.append((tokens, future))
+        self._waiting.append((tokens, refused_by, future))
         self.grant()
         try:
             return await future
@@ -128,10 +144,10 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            tokens, future = self._waiting[0]
+            tokens, refused_by, future = self._waiting[0]
             if not future.done():
                 now = loop.time()
-                lane, wait_s = self._first_free(tokens, now)
+                lane, wait_s = self._first_free(tokens, refused_by, now)
                 if wait_s > 0:
                     if wait_s < inf:
                         self._timer = loop.call_later(max(wait_s, TICK_S), self.grant)
@@ -147,7 +163,7 @@ class Limiter:
             if not turn.done():
                 turn.set_exception(error)
         while self._waiting:
-            _, future = self._waiting.popleft()
+            _, _, future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(error)
 
@@ -162,9 +178,20 @@ class Limiter:
     def faulted(self, slot: Slot, fault: ProviderError) -> None:
         """A call failed: its lane learns from it; a lane that is lost is taken out."""
         lane = slot.lane
+        self.faults[fault.kind] += 1
         lane.faulted(slot, fault, asyncio.get_running_loop().time())
         if fault.kind is FaultKind.TIMEOUT:
             lane.latencies.lose()
+        self._take_out_lost(lane)
+
+    def refuted(self, refused_by: Sequence[str]) -> None:
+        """A call came through that the lanes of these names had refused."""
+        for lane in self.lanes:
+            if lane.name in refused_by:
+                lane.refuted()
+                self._take_out_lost(lane)
+
+    def _take_out_lost(self, lane: Lane) -> None:
         if lane.is_lost and len(self.lanes) > 1:
             lane.is_out = True
 
@@ -172,13 +199,20 @@ class Limiter:
         """How many calls may have an intent and no slot yet: those that get one in a moment."""
         return sum([lane.soon(tokens) for lane in self.lanes if not lane.is_out]) or 1
 
-    def _first_free(self, tokens: float, now: float) -> tuple[Lane, float]:
+    def _first_free(
+        self, tokens: float, refused_by: Sequence[str], now: float
+    ) -> tuple[Lane, float]:
         """The lane that can take a call first, and the seconds until then."""
         if len(self.lanes) == 1:
             return self.lanes[0], self.lanes[0].wait_s(tokens, now)
-        # A server refuses for good what is larger than its limit, so another has to take it.
-        able = [lane for lane in self.lanes if tokens <= (lane.tokens.per_minute or inf)]
+        lanes = self.others(tokens, refused_by) or self._able(tokens)
         return min(
-            ((lane, lane.wait_s(tokens, now)) for lane in able or self.lanes),
+            ((lane, lane.wait_s(tokens, now)) for lane in lanes),
             key=lambda lane_wait: (lane_wait[1], -lane_wait[0].headroom),
         )
+
+    def _able(self, tokens: float) -> Sequence[Lane]:
+        """The lanes that can ever take such a call: a server refuses what is above its limit."""
+        return [
+            lane for lane in self.lanes if tokens <= (lane.tokens.per_minute or inf)
+        ] or self.lanes

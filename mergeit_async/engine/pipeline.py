@@ -27,7 +27,7 @@ class Pipeline:
     """Merges all groups of a plan that are not `finished` yet; may be told to drain.
 
     Nothing under way is ever cut off: a cancelled run drains too, and so does one in which a
-    group's merge raises an error.
+    group's merge raises an error: `on_error` hears of it before the calls in flight have ended.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class Pipeline:
         *,
         workers: int,
         observe: Callable[[Outcome], None],
+        on_error: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._merger = merger
         self._load_group = load_group
         self._finished = finished
         self._workers = workers
         self._observe = observe
+        self._on_error = on_error
         self._planning = anyio.CancelScope()
         self._error: Exception | None = None
         self._traceback: TracebackType | None = None
@@ -67,6 +69,8 @@ class Pipeline:
             self._traceback = self._error.__traceback__
             self._planning.cancel()
             self._merger.stop(self._error)
+            if error is not None:
+                self._on_error(error)
 
     async def run(self, topics: Iterable[PlannedTopic]) -> None:
         """Merge the groups of `topics` (a blocking iterable); returns when all have ended.

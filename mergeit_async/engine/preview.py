@@ -9,7 +9,7 @@ from mergeit_async.config import Settings
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.estimate import Estimate, estimate_run
 from mergeit_async.engine.identity import find_prompt, identify
-from mergeit_async.engine.lanes import find_prices
+from mergeit_async.engine.lanes import prepare_prices
 from mergeit_async.engine.mergers import request_builder
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
@@ -18,7 +18,10 @@ from mergeit_async.engine.run_dir import RunDir
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would do. `estimate` is None where no model would be asked."""
+    """What a run would do.
+
+    `estimate` is None where no model would be asked; its cost leaves out the `unpriced` servers.
+    """
 
     rows: int
     rejected: int
@@ -27,6 +30,7 @@ class Preview:
     groups: int
     grouped_rows: int
     estimate: Estimate | None
+    unpriced: tuple[str, ...] = ()
 
     @property
     def least_rows_out(self) -> int:
@@ -35,18 +39,22 @@ class Preview:
 
 
 def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
-    """Plan `settings` in the empty `folder` and count what merging would take; sends nothing."""
+    """Plan `settings` in the empty `folder` and count what merging would take; sends nothing.
+
+    Raises `UsageError` for a cap or a rate that a run would refuse.
+    """
     prompt = find_prompt(settings)
+    prices = prepare_prices(settings, prompt, {}) if prompt else {}
     dataset = dataset_digest(settings.dataset)
     run = RunDir(folder)
     run.plan.path.mkdir(parents=True)
     planner = Planner(run, settings, identify(settings, dataset, prompt), progress)
     topics = list(planner.topics())
     planned = [group for topic in topics for group in topic.groups]
-    estimate = None
+    estimate, unpriced = None, tuple[str, ...]()
     if prompt is not None:
         build = request_builder(settings, prompt)
-        prices = find_prices(settings, {})
+        unpriced = tuple(server.url for server in settings.servers if server.url not in prices)
         estimate = estimate_run(map(planner.load_group, planned), build, settings, prices.values())
     return Preview(
         rows=len(planner.rows()),
@@ -56,4 +64,5 @@ def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
         groups=len(planned),
         grouped_rows=sum(len(group.rows) for group in planned),
         estimate=estimate,
+        unpriced=unpriced,
     )

@@ -17,7 +17,8 @@ class Progress:
     `stage` is reading, embedding, topics, merging or exporting; `done` of `total` count its rows
     (reading, embedding) or topics (topics). `groups` counts the groups planned so far, `resumed`
     those that had ended in an earlier session, `ended` those of this one by status. `session`
-    tells what is in flight and spent while a model is asked.
+    tells what is in flight and spent while a model is asked. `notices` are sentences that a person
+    should hear once; `stopping` is what the run stops for while it waits for calls in flight.
     """
 
     stage: str = "reading"
@@ -29,11 +30,17 @@ class Progress:
     resumed: int = 0
     ended: Counter[Status] = field(default_factory=Counter)
     session: Session | None = None
+    notices: list[str] = field(default_factory=list)
+    stopping: Exception | None = None
     began_at: float = field(default_factory=time.monotonic)
 
     def enter(self, stage: str, total: int | None = None) -> None:
         """Begin a stage."""
         self.stage, self.done, self.total = stage, 0, total
+
+    def stop(self, why: Exception) -> None:
+        """Nothing more is sent, because of `why`."""
+        self.stopping = why
 
     def count(self, outcome: Outcome) -> None:
         """A group has ended."""

@@ -34,6 +34,11 @@ class Session:
         )
         self._settings = settings
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait: for money, for a slot, or for their next try."""
+        return self.budget.waiting + self.limiter.waiting + self.caller.pausing
+
     def tune(self, changes: Mapping[str, Any]) -> None:
         """Change limits while calls are under way; what is unusable changes nothing."""
         settings = checked(self._settings.model_dump() | dict(changes))
@@ -43,7 +48,7 @@ class Session:
         for lane, server in zip(self.limiter.lanes, settings.servers, strict=True):
             lane.set_ceilings(ceilings_of(server), now)
         self.budget.set_cap(settings.max_cost)
-        self.caller.timeout_s = settings.timeout_s
+        self.caller.tune(settings.timeout_s)
         self.limiter.grant()
 
 

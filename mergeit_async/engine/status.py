@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from contextlib import closing
 from dataclasses import dataclass, field
-
-from filelock import FileLock, Timeout
 
 from mergeit_async.engine.run_dir import LOCK, RunDir
 from mergeit_async.engine.tables import SPENT, connect_reader, readable
@@ -22,6 +22,11 @@ TOKENS = (
 )
 OPEN_CALLS = (
     "SELECT id, position, request_key, reserved FROM calls WHERE ended_at IS NULL ORDER BY id"
+)
+# What was answered, or may have been, and counts nothing.
+UNPRICED = (
+    "SELECT count(*) FROM calls WHERE coalesce(cost, reserved) = 0"
+    " AND (http_status = 200 OR ended_at IS NULL)"
 )
 
 
@@ -45,9 +50,10 @@ class RunStatus:
     call came first), or unknown (begun, and its end never written). Tokens are those the server
     reported; `cached_tokens` of the prompts were in its cache.
 
-    `spent_usd` counts a call whose end is unknown with all that was reserved for it; it is None
-    where no price is known. `unknown_calls` lists the calls that a crash or a kill left open: at
-    most so many were billed and will be billed again, for at most `unknown_usd`.
+    `spent_usd` is None where no price is known. `reserved_usd` is set aside for the calls that a
+    process has under way; where no process works on the run, a call whose end is unknown counts as
+    spent with all that was reserved for it. `unknown_calls` lists the calls that a crash or a kill
+    left open: at most so many were billed and will be billed again, for at most `unknown_usd`.
     """
 
     state: str
@@ -60,6 +66,7 @@ class RunStatus:
     cached_tokens: int = 0
     completion_tokens: int = 0
     spent_usd: float | None = None
+    reserved_usd: float = 0.0
     max_cost_usd: float | None = None
     unknown_calls: list[UnknownCall] = field(default_factory=list)
 
@@ -78,7 +85,12 @@ def read_status(run: RunDir) -> RunStatus:
     if not run.journal.exists() or run.journal.stat().st_size == 0:
         return RunStatus(state, model, topics)
     with readable(run.journal), closing(connect_reader(run.journal)) as journal:
+        journal.execute("BEGIN")  # all that follows is of one moment
         prompt_tokens, cached_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
+        open_calls = [UnknownCall(*call) for call in journal.execute(OPEN_CALLS)]
+        is_running = state == "running"
+        reserved = sum(call.reserved_usd for call in open_calls) if is_running else 0.0
+        spent = journal.execute(SPENT).fetchone()[0] - reserved
         return RunStatus(
             state=state,
             model=model,
@@ -89,21 +101,43 @@ def read_status(run: RunDir) -> RunStatus:
             prompt_tokens=prompt_tokens,
             cached_tokens=cached_tokens,
             completion_tokens=completion_tokens,
-            spent_usd=journal.execute(SPENT).fetchone()[0] if record.prices else None,
+            spent_usd=spent if record.prices else None,
+            reserved_usd=reserved,
             max_cost_usd=record.settings.max_cost,
             # Those of a process that works on the run are simply under way.
-            unknown_calls=[]
-            if state == "running"
-            else [UnknownCall(*call) for call in journal.execute(OPEN_CALLS)],
+            unknown_calls=[] if is_running else open_calls,
         )
+
+
+def count_unpriced(run: RunDir) -> int:
+    """How many calls of earlier sessions count $0, as no price was known then."""
+    with closing(connect_reader(run.journal)) as journal:
+        return int(journal.execute(UNPRICED).fetchone()[0])
 
 
 def state_of(run: RunDir) -> str:
     """Whether a process works on the run, and if none does, whether it has come to its end."""
-    try:
-        with FileLock(run.path / LOCK, timeout=0):
-            return "finished" if run.merged.exists() else "stopped"
-    except Timeout:
+    if is_locked(run):
         return "running"
-    except OSError:  # no right to lock it, so none to work on it either
-        return "finished" if run.merged.exists() else "stopped"
+    return "finished" if run.merged.exists() else "stopped"
+
+
+def is_locked(run: RunDir) -> bool:
+    """Whether a process holds the lock of `run`.
+
+    Asked for as a shared lock: any number of those who look get it at once, and it is gone before
+    one who wants to work has tried for long.
+    """
+    try:
+        lock = os.open(run.path / LOCK, os.O_RDONLY)
+    except OSError:  # nobody ever worked on it, or there is no right to
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(lock)
+    return False

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import tomli_w
 
-from mergeit_async.config import Settings, change
+from mergeit_async.config import Settings, change, option_name
 from mergeit_async.data.atomic import write_atomically
 from mergeit_async.engine.lanes import find_prices
 from mergeit_async.engine.run_dir import RunDir
@@ -49,7 +49,8 @@ def request_tuning(run: RunDir, changes: Mapping[str, Any]) -> str:
     """
     record = run.read_record()
     if not changes:
-        raise UsageError("Nothing to change; give --rpm, --tpm, --max-in-flight or --max-cost.")
+        options = ", ".join(sorted(map(option_name, TUNABLE)))
+        raise UsageError(f"Nothing to change; give one or more of {options}.")
     refuse_others(changes)
     refuse_overridden(record.settings, changes)
     settings = change(record.settings, changes)
@@ -60,7 +61,7 @@ def request_tuning(run: RunDir, changes: Mapping[str, Any]) -> str:
             f"No process is working on {run.path}; give these options to resume instead."
         )
     write_tuning(run.tuning, changes)
-    asked = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+    asked = ", ".join(f"{option_name(name)} {value}" for name, value in changes.items())
     return f"The job goes on with {asked} within a second."
 
 
@@ -99,5 +100,6 @@ def refuse_others(changes: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a setting that no running job takes."""
     if others := sorted(changes.keys() - TUNABLE):
         raise UsageError(
-            f"{others[0]} cannot be changed while a job runs; stop it, and give it to resume."
+            f"{option_name(others[0])} cannot be changed while a job runs; stop it, and give it to "
+            "resume."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mergeit_async.engine.estimate import Estimate, Range
 from mergeit_async.engine.export import Summary
@@ -51,12 +51,13 @@ def preview_text(preview: Preview) -> str:
     ]
     if preview.estimate is None:
         return align([*rows, ("calls", "0", "offline/compose asks no model")])
-    return align(rows + estimate_rows(preview.estimate))
+    return align(rows + estimate_rows(preview.estimate, preview.unpriced))
 
 
-def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
-    """Calls, tokens, money and time as ranges."""
+def estimate_rows(estimate: Estimate, unpriced: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Calls, tokens, money and time as ranges; the money without that of `unpriced` servers."""
     cost = estimate.cost_usd
+    left_out = f"; there is none for {', '.join(unpriced)}" if unpriced else ""
     too_large = [("too large", f"{estimate.too_large:,}", "groups above --tpm; they would fail")]
     return [
         *(too_large if estimate.too_large else []),
@@ -66,7 +67,7 @@ def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
         (
             "cost",
             f"{dollars(cost.low)} – {dollars(cost.high)}" if cost else "unknown",
-            "at the prices known" if cost else "no list price for that server and model",
+            f"at the prices known{left_out}" if cost else "no list price for that server and model",
         ),
         (
             "time",
@@ -107,6 +108,8 @@ def money_rows(status: RunStatus) -> list[tuple[str, str, str]]:
     if status.spent_usd is not None:
         cap = f"of at most {dollars(status.max_cost_usd)}" if status.max_cost_usd else ""
         rows.append(("spent", dollars(status.spent_usd), cap))
+        if status.reserved_usd:
+            rows.append(("reserved", dollars(status.reserved_usd), "for calls in flight, at most"))
     if unknown := status.unknown_calls:
         at_most = f", at most {dollars(status.unknown_usd)}" if status.unknown_usd else ""
         rows.append(("in doubt", f"{len(unknown):,}", f"calls possibly billed twice{at_most}"))

@@ -41,6 +41,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def jump(self, seconds: float) -> None:
+        """What the clock does while a laptop sleeps or the process is stopped."""
+        self._clock.now += seconds
+
 
 def is_thread_at_work() -> bool:
     """Whether a worker thread of any loop computes, or its result is not received yet."""

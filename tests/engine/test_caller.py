@@ -15,7 +15,7 @@ from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.lane import Lane
 from mergeit_async.engine.latency import ENOUGH, LOST_AT
 from mergeit_async.errors import FaultKind, StoppedError
-from mergeit_async.records import ChatReply
+from mergeit_async.records import ChatReply, ChatRequest
 from tests.calling import (
     MERGED,
     NEVER,
@@ -23,6 +23,7 @@ from tests.calling import (
     UNREPORTED,
     After,
     Desk,
+    End,
     Script,
     ask,
     fault,
@@ -458,18 +459,21 @@ def test_the_first_of_two_replies_counts_and_the_other_copy_costs_all_that_was_r
     assert ask(path, "SELECT text FROM replies") == [(f"copy {faster}",)]
 
 
-def test_two_replies_at_the_same_moment_are_both_accounted_for(run, path):
-    # Each in its own task, resolved in one turn of the loop.
-    both = asyncio.Event()
-    script = Script()
+def together(*steps: End) -> Script:
+    """A server at which two calls end in one turn of the loop, each in its own task."""
+    script, both = Script(list(steps)), asyncio.Event()
 
-    async def answer_together() -> None:
+    async def wait_for_both() -> None:
         if len(script.sent) == 2:
             both.set()
         await both.wait()
 
-    script.on_send = answer_together
-    hedged(script, run)
+    script.on_send = wait_for_both
+    return script
+
+
+def test_two_replies_at_the_same_moment_are_both_accounted_for(run, path):
+    hedged(together(), run)
     assert sorted(ask(path, ENDS)) == [("abandoned", 0.005), ("accepted", 0.005)]
 
 
@@ -487,16 +491,7 @@ def test_a_copy_that_fails_does_not_fail_the_call_unless_the_other_does(run, pat
 
 
 def test_both_copies_may_fail_at_the_same_moment(run, path):
-    both = asyncio.Event()
-    script = Script([fault(FaultKind.SERVER), fault(FaultKind.TIMEOUT)])
-
-    async def fail_together() -> None:
-        if len(script.sent) == 2:
-            both.set()
-        await both.wait()
-
-    script.on_send = fail_together
-    hedged(script, run)
+    hedged(together(fault(FaultKind.SERVER), fault(FaultKind.TIMEOUT)), run)
     assert sorted(result for result, _ in ask(path, ENDS)) == ["accepted", "server", "timeout"]
 
 
@@ -538,3 +533,131 @@ def test_a_hedged_call_that_is_cancelled_takes_its_copies_with_it(run, path):
 
     hedged(Script(last=After(3.9)), run, act=cancel_one)
     assert ask(path, ENDS) == [("abandoned", 1.0)] * 2
+
+
+# Several servers: what one refuses, another may take.
+
+
+def two_lanes(
+    simulate: Any,
+    path: Path,
+    wrong: Script,
+    right: Script,
+    act: Callable[[Desk], Awaitable[Any]],
+    **options: Any,
+) -> Any:
+    """Run `act` with a lane to each of two servers."""
+
+    async def main() -> Any:
+        lanes = [lane(wrong, name="wrong"), lane(right, name="right")]
+        async with open_desk(path, lanes, **options) as desk:
+            try:
+                return await act(desk)
+            finally:
+                assert desk.holds() == (0, 0.0)
+
+    return simulate(main)
+
+
+ONE_LANE_ONLY = (FaultKind.AUTH, FaultKind.QUOTA, FaultKind.NOT_FOUND)
+MAYBE_THE_PAYLOAD = (FaultKind.BAD_REQUEST, FaultKind.CONTEXT_LENGTH)
+
+
+@pytest.mark.parametrize("kind", [*ONE_LANE_ONLY, *MAYBE_THE_PAYLOAD])
+def test_a_server_that_refuses_all_calls_is_taken_out_and_costs_no_call_a_try(simulate, path, kind):
+    wrong, right = Script(last=fault(kind)), Script(last=After(1.0))
+
+    async def act(desk: Desk) -> list[bool]:
+        await many_calls(desk, *map(str, range(60)))
+        return [lane.is_out for lane in desk.limiter.lanes]
+
+    assert two_lanes(simulate, path, wrong, right, act, max_tries=1) == [True, False]
+    assert len(right.sent) == 60
+    assert ask(path, "SELECT count(*) FROM outcomes WHERE status = 'merged'") == [(1,)]
+    most = 1 + 8 if kind in ONE_LANE_ONLY else 60
+    assert 1 <= len(wrong.sent) <= most
+
+
+@pytest.mark.parametrize("kind", MAYBE_THE_PAYLOAD)
+def test_a_payload_that_every_server_refuses_settles_its_group_alone(simulate, path, kind):
+    class Choosy(Script):
+        async def complete(self, request: ChatRequest, timeout_s: float) -> ChatReply:
+            self.last = fault(kind) if request.key.startswith("bad") else REPLY
+            return await super().complete(request, timeout_s)
+
+    async def act(desk: Desk) -> list[bool]:
+        for place in range(20):
+            await desk.call(f"good {place}", 0)
+            for each in range(3):
+                with pytest.raises(GaveUp):
+                    await desk.call(f"bad {place} {each}", 1)
+        return [lane.is_out for lane in desk.limiter.lanes]
+
+    one, two = Choosy(), Choosy()
+    assert two_lanes(simulate, path, one, two, act) == [False, False]
+    bad = [key for key in one.sent + two.sent if key.startswith("bad")]
+    assert len(bad) == 2 * 60, "each server was asked once"
+
+
+@pytest.mark.parametrize("kind", ONE_LANE_ONLY)
+def test_the_run_stops_with_the_first_call_that_the_last_server_refuses(simulate, path, kind):
+    one, two = Script(last=fault(FaultKind.AUTH)), Script(last=fault(kind))
+
+    async def act(desk: Desk) -> None:
+        with pytest.raises(StoppedError, match=f"right .*{kind}"):
+            await desk.call()
+
+    two_lanes(simulate, path, one, two, act)
+    assert (len(one.sent), len(two.sent)) == (1, 1)
+
+
+def test_refused_calls_go_back_to_where_they_were_refused_when_no_other_server_is_left(
+    simulate, path
+):
+    wrong, right = Script(last=fault(FaultKind.BAD_REQUEST)), Script(last=After(5.0))
+
+    async def act(desk: Desk) -> None:
+        lanes = desk.limiter.lanes
+        call = asyncio.ensure_future(desk.call("first"))
+        await asyncio.sleep(1.0)
+        lanes[1].window.set_ceiling(1)
+        second = asyncio.ensure_future(desk.call("second"))
+        await asyncio.sleep(1.0)
+        lanes[1].is_out = True
+        await call
+        with pytest.raises(GaveUp):
+            await second
+
+    two_lanes(simulate, path, wrong, right, act)
+    assert wrong.sent == ["first", "second", "second"]
+
+
+def test_faults_are_counted_by_kind(simulate, path):
+    steps = [fault(FaultKind.RATE_LIMIT, 1.0), fault(FaultKind.SERVER), REPLY]
+
+    async def act(desk: Desk) -> dict[FaultKind, int]:
+        await desk.call()
+        return dict(desk.limiter.faults)
+
+    seen = two_lanes(simulate, path, Script(list(steps)), Script(list(steps)), act)
+    assert sum(seen.values()) >= 1
+    assert set(seen) <= {FaultKind.RATE_LIMIT, FaultKind.SERVER}
+
+
+def test_a_server_that_takes_fewer_payloads_than_the_others_stays_in(simulate, path):
+    class Narrow(Script):
+        async def complete(self, request: ChatRequest, timeout_s: float) -> ChatReply:
+            is_long = request.key.startswith("long")
+            self.last = fault(FaultKind.CONTEXT_LENGTH) if is_long else REPLY
+            return await super().complete(request, timeout_s)
+
+    async def act(desk: Desk) -> list[bool]:
+        for place in range(10):
+            for key in ("short", "long 1", "long 2", "long 3"):
+                await desk.call(f"{key} {place}", 0)
+        return [lane.is_out for lane in desk.limiter.lanes]
+
+    narrow, wide = Narrow(), Script()
+    assert two_lanes(simulate, path, narrow, wide, act) == [False, False]
+    assert [key for key in wide.sent if key.startswith("long")] == wide.sent
+    assert len(wide.sent) == 30

@@ -69,6 +69,17 @@ def test_a_few_broken_connections_at_the_start_do_not_stop_a_run_with_many_calls
         breaker.fault(fault(FaultKind.CONNECTION))
 
 
+def test_how_many_calls_say_something_follows_the_places_there_are():
+    clock = Clock()
+    breaker = Breaker(in_flight=1000, clock=clock)
+    for second in range(0, 200, 2):
+        clock.now = second
+        breaker.fault(fault(FaultKind.SERVER))
+    breaker.in_flight = 20
+    with pytest.raises(StoppedError):
+        breaker.fault(fault(FaultKind.SERVER))
+
+
 def test_a_run_that_makes_progress_rides_out_any_number_of_faults():
     clock = Clock()
     breaker = Breaker(clock=clock)

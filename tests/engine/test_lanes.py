@@ -107,11 +107,22 @@ async def test_a_run_does_not_begin_where_no_server_is_there():
         await opened(NOWHERE, NOWHERE + "/2")
 
 
-async def test_a_key_that_is_refused_anywhere_stops_the_run(monkeypatch):
+async def test_a_server_that_refuses_the_key_is_out_and_tells_why(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    async with Simulator() as open_to_all, Simulator(SimulatorSettings(api_key="right")) as closed:
-        with pytest.raises(StoppedError, match="check the key"):
-            await opened(open_to_all.url, closed.url)
+    async with (
+        Simulator() as open_to_all,
+        Simulator(SimulatorSettings(api_key="right")) as closed,
+        open_lanes(settings(open_to_all.url, closed.url), {}) as lanes,
+    ):
+        assert [lane.is_out for lane in lanes] == [False, True]
+        assert lanes[1].last_fault.kind is FaultKind.AUTH
+
+
+async def test_a_key_that_is_refused_everywhere_stops_the_run(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    async with Simulator(SimulatorSettings(api_key="right")) as closed:
+        with pytest.raises(StoppedError, match=f"{closed.url} .*check the key"):
+            await opened(NOWHERE, closed.url)
 
 
 async def test_each_server_gets_the_key_of_its_own_variable(monkeypatch):
@@ -172,6 +183,22 @@ def test_a_lane_that_is_taken_back_must_be_lost_anew_to_be_taken_out(simulate):
         return lanes[0].is_out
 
     assert simulate(act) is False
+
+
+@pytest.mark.parametrize(("probe_sees_it", "checks"), [(False, False), (True, True)])
+def test_a_server_that_refused_calls_comes_back_only_where_the_probe_saw_that_too(
+    simulate, probe_sees_it, checks
+):
+    async def act() -> bool:
+        script = Script(is_there=not probe_sees_it)
+        lanes = [lane(script, name="wrong"), lane(name="right")]
+        limiter = Limiter(lanes)
+        limiter.faulted(lanes[0].take(1, 0.0), fault(FaultKind.AUTH))
+        assert lanes[0].is_out
+        await watch(lanes, 20, lambda: setattr(script, "is_there", True))
+        return not lanes[0].is_out
+
+    assert simulate(act) is checks
 
 
 def test_a_run_stops_when_no_server_was_there_for_a_while(simulate):

@@ -52,6 +52,13 @@ async def test_each_server_takes_the_new_limits_unless_it_has_its_own(tmp_path):
         assert state(session) == ([32, 32], [600, 60], [90_000, 90_000], 1.0, 80.0)
 
 
+async def test_the_breaker_follows_the_places_that_tuning_opens(tmp_path):
+    async with open_session(tmp_path) as session:
+        assert session.caller._breaker.in_flight == 16
+        session.tune({"max_in_flight": 32})
+        assert session.caller._breaker.in_flight == 64
+
+
 @pytest.mark.parametrize("changes", [{"rpm": 0}, {"max_in_flight": -1}, {"max_cost": 0.0}])
 async def test_a_value_that_will_not_do_changes_nothing(tmp_path, changes):
     async with open_session(tmp_path) as session:

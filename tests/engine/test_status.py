@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.journal import CallEnd, Journal, open_journal
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp
-from mergeit_async.engine.status import RunStatus, read_status
+from mergeit_async.engine.status import RunStatus, read_status, state_of
 from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
 
 
@@ -90,8 +91,11 @@ async def test_what_a_run_spent_counts_calls_that_were_left_open(tmp_path):
         await begin(journal, 1)
     status = read_status(run)
     assert (status.spent_usd, status.max_cost_usd, status.unknown_usd) == (1.25, 5.0, 1.0)
+    assert status.reserved_usd == 0.0
     with run.locked():
-        assert read_status(run).unknown_calls == [], "they are under way"
+        live = read_status(run)
+    assert live.unknown_calls == [], "they are under way"
+    assert (live.spent_usd, live.reserved_usd) == (0.25, 1.0)
 
 
 def test_a_run_is_running_while_it_is_locked_and_finished_once_it_has_a_result(run):
@@ -100,6 +104,29 @@ def test_a_run_is_running_while_it_is_locked_and_finished_once_it_has_a_result(r
         run.merged.touch()
         assert read_status(run).state == "running"
     assert read_status(run).state == "finished"
+
+
+def test_any_number_of_looks_at_once_do_not_make_a_run_running(run):
+    run.merged.touch()
+    with run.locked():
+        pass
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.extend(state_of(run) for _ in range(200))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {"finished"}
+
+
+def test_a_look_at_a_run_leaves_no_file_behind(run):
+    before = sorted(run.path.rglob("*"))
+    assert state_of(run) == "stopped"
+    assert sorted(run.path.rglob("*")) == before
 
 
 def test_a_journal_that_was_only_just_made_has_nothing_to_tell(tmp_path):

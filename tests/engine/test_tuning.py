@@ -94,21 +94,27 @@ def test_a_file_that_cannot_be_used_changes_nothing_until_it_is_mended(simulate,
 def test_a_run_that_somebody_works_on_is_tuned(run):
     with run.locked():
         said = request_tuning(run, {"rpm": 90, "max_in_flight": 4})
-    assert "rpm 90, max_in_flight 4" in said
+    assert "--rpm 90, --max-in-flight 4 within" in said
     assert read_tuning(run.tuning) == {"rpm": 90, "max_in_flight": 4}
+
+
+def test_changes_are_told_by_the_names_of_options_and_in_full(run):
+    with run.locked():
+        said = request_tuning(run, {"timeout_s": 7.5, "tpm": 12_345_678})
+    assert "--timeout 7.5, --tpm 12345678 within" in said
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({}, "Nothing to change"),
+        ({}, "Nothing to change.*--timeout"),
         ({"rpm": 0}, "--rpm 0"),
         ({"max_in_flight": 10**6}, "--max-in-flight"),
         ({"max_cost": -1.0}, "--max-cost"),
         ({"timeout_s": 0.0}, "--timeout"),
         ({"max_cost": 5.0}, "--price-in"),
-        ({"threshold": 0.9}, "threshold"),
-        ({"base_url": ("http://127.0.0.1:1/v1", OWN)}, "base_url"),
+        ({"threshold": 0.9}, "--threshold"),
+        ({"base_url": ("http://127.0.0.1:1/v1", OWN)}, "--base-url"),
     ],
 )
 def test_what_a_running_job_cannot_take_is_refused(run, changes, named):

@@ -4,14 +4,23 @@ import asyncio
 import io
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 from rich.console import Console
 
+from mergeit_async.config import build_settings
+from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.session import Session
+from mergeit_async.errors import FaultKind, StoppedError
 from mergeit_async.records import Outcome, Status
-from mergeit_async.viewer.progress import Rate, bars, describe, duration, show_progress
+from mergeit_async.viewer.progress import News, Rate, bars, describe, duration, show_progress
+from tests.calling import fault, lane
 from tests.engine.conftest import JumpingLoop
 
 ENDED = Counter({Status.MERGED: 1200, Status.KEPT: 30})
@@ -58,7 +67,7 @@ def test_each_stage_is_told_in_a_line_with_the_seconds_before_it(progress, rate,
 
 
 def drawn(progress: Progress, rate: float = 0.0) -> str:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=130)
     with console.capture() as captured:
         console.print(bars(progress, rate))
     return captured.get()
@@ -138,3 +147,87 @@ def test_on_a_terminal_the_bars_are_redrawn_in_place_and_cleared_at_the_end():
     text = shown(progress, console, seconds=2)
     assert text.count("1 kept") >= 8
     assert text.endswith("\x1b[2K")
+
+
+# What goes wrong.
+
+URLS = ("http://127.0.0.1:8001/v1", "http://127.0.0.1:8002/v1")
+
+
+@asynccontextmanager
+async def at_work(folder: Path) -> AsyncIterator[Progress]:
+    """A run on two servers, with two calls in flight and one that waits."""
+    settings = build_settings({"dataset": Path("r.jsonl"), "model": "m", "base_url": URLS})
+    async with open_journal(folder / "journal.db") as journal:
+        limiter = Limiter([lane(name=url, max_in_flight=1) for url in URLS])
+        for _ in URLS:
+            await limiter.acquire(1)
+        third = asyncio.ensure_future(limiter.acquire(1))
+        await asyncio.sleep(0)
+        yield merging(session=Session(settings, limiter, journal))
+        third.cancel()
+
+
+def fail(progress: Progress, place: int, kind: FaultKind, times: int = 1) -> None:
+    limiter = progress.session.limiter
+    for _ in range(times):
+        slot = limiter.lanes[place].take(1, anyio.current_time())
+        limiter.faulted(slot, fault(kind))
+        limiter.lanes[place].release(slot)
+
+
+async def test_a_run_without_trouble_tells_only_what_is_in_flight_and_what_waits(tmp_path):
+    async with at_work(tmp_path) as progress:
+        text = describe(progress, 10)
+    assert text.endswith(" · 10/s · 6 min 07 s left · 2 in flight, 1 waiting")
+
+
+async def test_faults_and_the_servers_left_out_are_told_with_the_calls(tmp_path):
+    async with at_work(tmp_path) as progress:
+        fail(progress, 0, FaultKind.RATE_LIMIT, 18)
+        fail(progress, 0, FaultKind.SERVER, 2)
+        fail(progress, 1, FaultKind.AUTH)
+        line, drawing = describe(progress, 10), drawn(progress, 10).splitlines()
+    calls = (
+        "2 in flight, 1 waiting · left out: 127.0.0.1:8002/v1 (auth)"
+        " · faults: 18 × 429, 2 × server, 1 × auth"
+    )
+    assert line.endswith(f" left · {calls}")
+    assert drawing[2].rstrip() == f"calls     {calls}"
+
+
+async def test_a_server_left_out_and_one_that_is_back_are_news_once(tmp_path):
+    async with at_work(tmp_path) as progress:
+        news = News()
+        assert news.update(progress) == []
+        fail(progress, 1, FaultKind.AUTH)
+        (line,) = news.update(progress)
+        assert line.startswith(f"{URLS[1]} is left out: auth (HTTP 503): the server's words; check")
+        assert news.update(progress) == []
+        progress.session.limiter.lanes[1].revive()
+        assert news.update(progress) == [f"{URLS[1]} is back."]
+        fail(progress, 1, FaultKind.AUTH)
+        assert news.update(progress) == [], "it comes and goes: once a minute is enough"
+        fail(progress, 0, FaultKind.AUTH)
+        assert news.update(progress) == [], "the run stops, and says why"
+
+
+async def test_why_a_run_stops_is_news_as_long_as_calls_are_in_flight(tmp_path):
+    async with at_work(tmp_path) as progress:
+        news = News()
+        progress.stopping = StoppedError("The account is empty.")
+        (line,) = news.update(progress)
+        assert (
+            line == "Stopping: The account is empty. Waiting for 2 calls in flight, 80 s at most."
+        )
+        assert news.update(progress) == []
+        assert " · stopping" in describe(progress, 10)
+        progress.session.limiter.lanes[0].in_flight = 0
+        progress.session.limiter.lanes[1].in_flight = 0
+        assert News().update(progress) == []
+
+
+def test_news_is_told_at_once_and_not_lost_at_the_end():
+    console = Console(file=io.StringIO(), width=20)
+    text = shown(merging(notices=["Look here."]), console, seconds=0.1)
+    assert text == "Look here.\n"
