@@ -5,7 +5,8 @@
 The plan is prepared: 2,000,000 short rows of a vocabulary of its own, paired as they come. The run
 is killed with SIGKILL half-way and resumed to its end; then no call of the second session may be
 without an end, and no slot taken. The simulator answers at once, and after a second where
---in-flight asks for that many calls at a time.
+--in-flight asks for that many calls at a time. Memory is that of the run and of the process that
+writes its journal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -92,7 +93,7 @@ def resume(run: Path) -> None:
 
 
 class Resumed:
-    """A process that goes on with a run, and the most memory it held so far, in MB."""
+    """A process that goes on with a run, and the most memory it and its writer held, in MB."""
 
     def __init__(self, run: Path) -> None:
         self.began = time.monotonic()
@@ -102,18 +103,21 @@ class Resumed:
         self.peak_mb = 0
 
     def look(self) -> None:
-        try:
-            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        except OSError:
-            return
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                self.peak_mb = int(line.split()[1]) // 1024
+        main = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with suppress(OSError):
+            pids = [self.process.pid, *map(int, main.read_text().split())]
+            self.peak_mb = max(self.peak_mb, sum(map(peak_kb, pids)) // 1024)
 
     def slots_taken(self) -> int:
         """What it said at its end."""
         assert self.process.stdout is not None
         return int(self.process.stdout.read().splitlines()[-1])
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory that a process has held; 0 for one that has just ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def count(run: Path, sql: str) -> int:

@@ -39,7 +39,7 @@ from mergeit_async.engine.tables import (
     forget_failures,
     has_entries,
     has_only_failures,
-    unreadable,
+    refusal,
 )
 from mergeit_async.engine.tuning import watch_tuning
 from mergeit_async.errors import MergeItError, StoppedError, UsageError
@@ -302,13 +302,13 @@ def readable_errors(run: RunDir) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise StoppedError(unreadable(run.journal, error)) from error
+        raise StoppedError(str(refusal(run.journal, error))) from error
     except (ExceptionGroup, OSError) as error:
         causes = list(leaves(error))
         ours = [cause for cause in causes if isinstance(cause, MergeItError)]
         for cause in causes:
             if isinstance(cause, sqlite3.DatabaseError):
-                raise StoppedError(unreadable(run.journal, cause)) from error
+                raise StoppedError(str(refusal(run.journal, cause))) from error
         of_disk = [cause for cause in causes if isinstance(cause, OSError)]
         if len(ours) + len(of_disk) < len(causes):
             raise

@@ -71,7 +71,6 @@ async def test_a_clock_that_is_set_back_an_hour_changes_nothing(dataset, tmp_pat
     assert hashes(tmp_path / "straight") == hashes(tmp_path / "set-back")
 
 
-@pytest.mark.xfail(reason="uvloop runs late timers before it reads what has come", strict=True)
 def test_answers_that_came_while_the_process_was_stopped_are_not_paid_twice(dataset, tmp_path):
     options = ("--max-in-flight", "16", "--timeout", "1")
     with simulated(SimulatorSettings(latency_s=0.4)) as server:

@@ -14,20 +14,32 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import orjson
 import pytest
 
 from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.writer import PROGRAM
 from mergeit_async.job import Job
 from mergeit_async.providers.completion import write_request
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
-from tests.running import EXAMPLES, call, command, environment, hashes, simulated, start
+from tests.running import (
+    EXAMPLES,
+    call,
+    command,
+    environment,
+    hashes,
+    simulated,
+    start,
+    started,
+    wait_until,
+)
 
+IN_FLIGHT = 6
 KILLS = int(os.environ.get("MERGEIT_KILLS", "25"))
 SIMULATOR = SimulatorSettings(
     latency_s=0.05,
@@ -40,7 +52,16 @@ SIMULATOR = SimulatorSettings(
 )
 OPTIONS = (
     *("--model", "sim-merge", "--per-cluster", "all", "--threshold", "0.3"),
-    *("--max-in-flight", "6", "--timeout", "0.25", "--max-attempts", "4", "--max-tries", "30"),
+    *(
+        "--max-in-flight",
+        str(IN_FLIGHT),
+        "--timeout",
+        "0.25",
+        "--max-attempts",
+        "4",
+        "--max-tries",
+        "30",
+    ),
 )
 
 
@@ -95,6 +116,29 @@ def wait_for_first_answers(run: Path, process: subprocess.Popen[str], wanted: in
         except sqlite3.OperationalError:
             continue
     raise AssertionError("the run never got to its first replies")
+
+
+def writers_of(run: Path) -> list[int]:
+    """The processes that write the journal of a run, also where the run is gone."""
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("this system does not list the commands of its processes")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if PROGRAM.encode() in words and bytes(run / "journal.db") in words:
+                found.append(int(folder.name))
+    return found
+
+
+@contextmanager
+def halted(pid: int) -> Iterator[None]:
+    """A process that stands still while the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def wait_for_arrival(server: Simulator) -> None:
@@ -157,6 +201,84 @@ def test_a_signal_drains_what_is_in_flight_and_the_run_resumes(
     assert done.returncode == 0, done.stderr
     assert [server.stats.arrivals_of(body) for body in answered] == before
     assert hashes(run) == undisturbed
+
+
+def test_ctrl_c_in_a_terminal_leaves_the_writer_to_finish(
+    server: Simulator, undisturbed: dict[str, str], tmp_path: Path
+):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        process_group=0,
+    )
+    wait_for_first_answers(run, process, wanted=10)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == 3, stderr
+    assert "Traceback" not in stderr
+    assert writers_of(run) == []
+    with closing(sqlite3.connect(run / "journal.db")) as journal:
+        unknown = journal.execute("SELECT count(*) FROM calls WHERE ended_at IS NULL").fetchone()
+    assert unknown == (0,)
+    assert call("resume", run).returncode == 0
+    assert writers_of(run) == []
+    assert hashes(run) == undisturbed
+
+
+def test_a_run_whose_writer_is_killed_stops_and_resumes_to_the_same_bytes(
+    server: Simulator, undisturbed: dict[str, str], tmp_path: Path
+):
+    run = tmp_path / "run"
+    with started("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS) as process:
+        wait_for_first_answers(run, process, wanted=20)
+        (writer,) = writers_of(run)
+        os.kill(writer, signal.SIGKILL)
+        _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == 3, stderr
+    assert stderr.strip().splitlines()[-2:] == [
+        f"The process that writes {run}/journal.db has ended, killed or out of memory; all that it "
+        "committed is kept.",
+        f"python -m mergeit_async resume {run}",
+    ]
+    assert "Traceback" not in stderr
+    assert "Exception" not in stderr
+    answered = answered_requests(run)
+    before = [server.stats.arrivals_of(body) for body in answered]
+    done = call("resume", run)
+    assert done.returncode == 0, done.stderr
+    assert [server.stats.arrivals_of(body) for body in answered] == before
+    assert hashes(run) == undisturbed
+
+
+def test_a_run_resumed_while_the_killed_one_still_writes_waits_for_its_last_batch(
+    undisturbed: dict[str, str], tmp_path: Path
+):
+    run = tmp_path / "run"
+    with simulated(SIMULATOR) as server:
+        with started("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS) as process:
+            wait_for_first_answers(run, process, wanted=20)
+            (writer,) = writers_of(run)
+            with halted(writer):
+                time.sleep(0.5)  # a batch is on its way, and what was sent is answered
+                process.kill()
+                process.wait()  # its stderr is open as long as its writer is there
+                arrivals = server.stats.arrivals
+                resumed = start("resume", run)
+                wait_until(lambda: len(writers_of(run)) == 2)
+                time.sleep(0.5)
+                assert server.stats.arrivals == arrivals
+                assert resumed.poll() is None
+            _, stderr = resumed.communicate(timeout=60)
+        assert resumed.returncode == 0, stderr
+        # What the first run had not handed to its writer: a reply for each of its workers.
+        assert server.stats.snapshot()["answered_more_than_once"] <= 2 * IN_FLIGHT
+    assert hashes(run) == undisturbed
+    assert writers_of(run) == []
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path):

@@ -1,6 +1,7 @@
 """One pass of our engine, durable journal on, in a process of its own; see compare.py.
 
 Rivals get their bodies ready made; the engine loads the rows and renders each request on its way.
+Seconds and CPU include those of the process that writes the journal, and its start.
 """
 
 from __future__ import annotations

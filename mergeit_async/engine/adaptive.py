@@ -26,6 +26,11 @@ SHARE_OF_CALLS = 30
 SHORTEST_EPISODE_S = 1.0
 # After trouble on the server's side nothing grows for so long.
 PAUSE_S = 2.0
+# The machine may have slept, or the process been stopped: from one event to the next, a limit
+# grows for no longer than the first, and a rate is not measured over more than the second. That
+# is the longest for which a server may ask to be left alone.
+LONGEST_GROWTH_S = 1.0
+LONGEST_SILENCE_S = 60.0
 
 
 class Curve:
@@ -34,12 +39,13 @@ class Curve:
     Infinite until the first refusal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: float = 0.0) -> None:
         self.cut_at = -inf
+        self._lived_s = 0.0
         self._refused_share = 0.0
         self._peak = inf
         self._age_s = 0.0
-        self._seen_at = 0.0
+        self._seen_at = now
         self._paused_until = -inf
 
     @property
@@ -57,9 +63,14 @@ class Curve:
         self._refused_share *= 1 - 1 / SHARE_OF_CALLS
         grows = is_used and now >= self._paused_until
         if grows:
-            self._age_s += now - self._seen_at
-        self._seen_at = now
+            self._age_s += min(now - self._seen_at, LONGEST_GROWTH_S)
+        self._lived_s, self._seen_at = self.episode_s(now), now
         return grows
+
+    def episode_s(self, now: float) -> float:
+        """Seconds since the last cut, or since the beginning."""
+        silence_s = now - self._seen_at
+        return self._lived_s + (silence_s if silence_s <= LONGEST_SILENCE_S else 0.0)
 
     @property
     def is_news(self) -> bool:
@@ -68,7 +79,7 @@ class Curve:
 
     def cut(self, measured: float, now: float) -> None:
         """Begin anew below what was `measured` when a call was refused."""
-        self._peak, self._age_s = measured, 0.0
+        self._peak, self._age_s, self._lived_s = measured, 0.0, 0.0
         self.cut_at = self._seen_at = now
 
     def refused(self) -> None:
@@ -134,8 +145,7 @@ class Pace:
     """
 
     def __init__(self, now: float) -> None:
-        self._curve = Curve()
-        self._began_at = now
+        self._curve = Curve(now)
         self._accepted = 0
 
     @property
@@ -161,9 +171,9 @@ class Pace:
         if sent_at <= curve.cut_at or not curve.is_news or not (is_used or curve.value == inf):
             return False
         needs_pause = curve.value == inf or curve.is_dense
-        elapsed_s = now - max(curve.cut_at, self._began_at)
-        measured = max(1, self._accepted - 1) / max(elapsed_s, 0.1)
-        is_measured = elapsed_s >= SHORTEST_EPISODE_S or curve.value == inf
+        episode_s = curve.episode_s(now)
+        measured = max(1, self._accepted - 1) / max(episode_s, 0.1)
+        is_measured = episode_s >= SHORTEST_EPISODE_S or curve.value == inf
         curve.cut(measured if is_measured else CUT * curve.value, now)
         self._accepted = 0
         return needs_pause

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 
@@ -24,10 +24,10 @@ from mergeit_async.records import ChatReply, ChatRequest, Outcome
 NOT_SENT = "not_sent"
 # Nobody waits for the reply any more: the other copy of a hedged call came first.
 ABANDONED = "abandoned"
+UNJUDGED = "unjudged"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What a reply led to: a word for the journal, and the group's outcome if it is settled."""
 
     verdict: str
@@ -42,8 +42,7 @@ class GaveUp(Exception):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call under way: its number in the journal, what is set aside for it, and its slot."""
 
     number: int
@@ -123,7 +122,7 @@ class Caller:
             else:
                 if refused_by:
                     self._limiter.refuted(refused_by)
-                return await self._settle(call, request, reply, judge(reply))
+                return await self._settle(call, request, reply, judge)
 
     def _has_other(self, request: ChatRequest, refused_by: Sequence[str]) -> bool:
         return bool(self._limiter.others(self._limiter.tokens_of(request), refused_by))
@@ -179,13 +178,23 @@ class Caller:
             self._limiter.release(slot)
 
     async def _settle(
-        self, call: Call, request: ChatRequest, reply: ChatReply, judgement: Judgement
+        self,
+        call: Call,
+        request: ChatRequest,
+        reply: ChatReply,
+        judge: Callable[[ChatReply], Judgement],
     ) -> Judgement:
-        """Commit what came of a reply; only then it counts."""
+        """Commit a reply and what came of it; only then it counts."""
         self._breaker.success()
         lane = call.slot.lane
         cost = lane.cost(reply, call.reserved)
         self._budget.settle(call.reserved, cost)
+        try:
+            judgement = judge(reply)
+        except Exception:  # the reply is paid for, whatever is wrong with its judge
+            end = CallEnd(UNJUDGED, cost, 200, None, lane.name, call.slot.latency_s)
+            await self._journal.settle_call(call.number, request, reply, end, None)
+            raise
         end = CallEnd(judgement.verdict, cost, 200, None, lane.name, call.slot.latency_s)
         await self._journal.settle_call(call.number, request, reply, end, judgement.outcome)
         return judgement

@@ -8,10 +8,7 @@ next gathers.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import (
     AsyncIterator,
@@ -23,6 +20,7 @@ from collections.abc import (
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -46,16 +44,14 @@ from mergeit_async.engine.tables import (
     reply_values,
 )
 from mergeit_async.engine.waiting import resolve
+from mergeit_async.engine.writer import Writer, start_writer, stopped_by
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
 
-
-WRITER = "mergeit_async.engine.writer"
 IN_ORDER = (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME)
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnd:
+class CallEnd(NamedTuple):
     """How a call ended, for the record.
 
     `result` is the verdict on its reply, the kind of its fault, or a word for one that was not
@@ -176,9 +172,9 @@ class Journal:
 
     async def flush(self) -> None:
         """Wait until all that was recorded is on disk, or cannot be written."""
+        # Batches are answered in their order: even an empty one ends after all before it.
         with anyio.CancelScope(shield=True), suppress(StoppedError):
-            if self._pending.statements:
-                await self._commit()
+            await self._commit()
 
     async def write_batches(self) -> None:
         """Commit what gathers, batch after batch, until cancelled."""
@@ -189,7 +185,7 @@ class Journal:
             try:
                 await self._writer.commit(batch.as_line())
             except Exception as error:  # whatever it is, those who wait must hear of it
-                self._error = error
+                self._error = self._error or error
             finally:
                 batch.release()
 
@@ -200,53 +196,7 @@ class Journal:
         if self._error is None:
             await batch.committed()
         if self._error is not None:
-            raise StoppedError(
-                f"The journal {self._path} cannot be written ({self._error}); make room or mend "
-                "the disk."
-            )
-
-
-class Writer:
-    """The process that commits what it is given, one batch after the other."""
-
-    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
-        self._answers = answers
-        self._batches = batches
-
-    async def commit(self, line: bytes) -> None:
-        """Return when the batch is on disk; raises OSError when it cannot be written."""
-        self._batches.write(line)
-        await self.answer()
-
-    async def answer(self) -> None:
-        """Wait for the next answer of the process."""
-        line = await self._answers.readline()
-        if not line:
-            raise ConnectionResetError("the process that writes it has ended")
-        if error := orjson.loads(line):
-            raise OSError(error)
-
-
-@asynccontextmanager
-async def start_writer(path: Path) -> AsyncIterator[Writer]:
-    """A writer of the journal at `path`, ready, with no other at work."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        # In a session of its own, so that Ctrl-C in a terminal is the run's to handle.
-        process = subprocess.Popen(
-            [sys.executable, "-m", WRITER, str(theirs.fileno()), str(path)],
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-    answers, batches = await asyncio.open_unix_connection(sock=ours)
-    writer = Writer(answers, batches)
-    try:
-        await writer.answer()
-        yield writer
-    finally:
-        batches.close()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(process.wait)
+            raise stopped_by(self._path, self._error)
 
 
 @asynccontextmanager
@@ -254,9 +204,9 @@ async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterato
     """The journal at `path`, made if need be, with its writer running.
 
     `reuse` is the journal of another run whose replies count as known here. Raises `UsageError`
-    when a file is no journal of this version.
+    when a file is no journal of this version, `StoppedError` when the disk does not let it be used.
     """
-    connect_writer(path).close()
+    await anyio.to_thread.run_sync(make_journal, path)
     async with start_writer(path) as writer:
         with ExitStack() as readers:
             connections = [
@@ -264,7 +214,7 @@ async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterato
                 for file in (path, reuse)
                 if file is not None
             ]
-            journal = Journal(path, writer, connections)
+            journal = await anyio.to_thread.run_sync(Journal, path, writer, connections)
             async with anyio.create_task_group() as tasks:
                 # Those who drain while the run is cancelled still need their commits: the writing
                 # outlives every cancellation and ends when the body has ended.
@@ -275,6 +225,11 @@ async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterato
                 finally:
                     await journal.flush()
                     writing.cancel()
+
+
+def make_journal(path: Path) -> None:
+    """Make the tables of a new journal; recover what a killed run left of an old one's log."""
+    connect_writer(path).close()
 
 
 async def _run_in(scope: anyio.CancelScope, task: Callable[[], Awaitable[None]]) -> None:

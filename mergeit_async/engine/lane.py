@@ -140,13 +140,16 @@ class Lane:
         loop = asyncio.get_running_loop()
         sent_at = loop.time()
         call = loop.create_task(self.provider.complete(request, ceiling_s))
+        is_late = False
         try:
-            while not call.done():
+            while not is_late:
+                deadline_s = self.latencies.deadline_s(ceiling_s)
+                # Looked at before the wait: a reply that came while this process was stopped is
+                # not there before the loop's next turn.
+                is_late = loop.time() - sent_at > deadline_s
                 await asyncio.wait({call}, timeout=LOOK_AGAIN_S)
-                if loop.time() - sent_at > (deadline_s := self.latencies.deadline_s(ceiling_s)):
-                    break
-            else:
-                return call.result()
+                if call.done():
+                    return call.result()
         finally:
             call.cancel()
         raise ProviderError(FaultKind.TIMEOUT, f"no whole answer within {deadline_s:.3g} s")

@@ -39,6 +39,8 @@ class Latencies:
 
     def add(self, seconds: float) -> None:
         """A call came through after `seconds`."""
+        if seconds > self.deadline_s(inf):  # so this process was stopped; the server was not slow
+            return
         self._recent.append(seconds)
         self.mean = seconds if not self.mean else self.mean + (seconds - self.mean) / MEAN_OF_CALLS
         self._lost_in_a_row = 0

@@ -23,7 +23,7 @@ from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
 
 LOCK = "lock"
-JOURNAL_FILES = ("journal.db", "journal.db-wal", "journal.db-shm")
+JOURNAL_FILES = ("journal.db", "journal.db-wal", "journal.db-shm", "journal.lock")
 
 
 @dataclass(frozen=True, slots=True)

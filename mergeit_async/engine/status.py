@@ -47,8 +47,8 @@ class RunStatus:
     `state` is running, finished or stopped (resumable). `groups` counts groups by outcome,
     `reasons` those not merged by reason. `calls` counts calls by what came of them: accepted, the
     reason a reply was refused, the kind of fault, not_sent, abandoned (the other copy of a hedged
-    call came first), or unknown (begun, and its end never written). Tokens are those the server
-    reported; `cached_tokens` of the prompts were in its cache.
+    call came first), unjudged (its judge failed), or unknown (begun, and its end never written).
+    Tokens are those the server reported; `cached_tokens` of the prompts were in its cache.
 
     `spent_usd` is None where no price is known. `reserved_usd` is set aside for the calls that a
     process has under way; where no process works on the run, a call whose end is unknown counts as

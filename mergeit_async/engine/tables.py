@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mergeit_async.errors import UsageError
+from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import ChatReply, Example, Outcome, Status
 
 SCHEMA_VERSION = 2
@@ -90,38 +90,60 @@ ONLY_FAILURES = (
 FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
 FORGET_ALL = "DELETE FROM outcomes"
 
+# What SQLite says when the file may be whole, but its disk is full or broken. The lower byte of an
+# error's code is the kind (sqlite.org/rescode.html).
+OF_DISK = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+)
+PRIMARY = 0xFF
+
 Values = tuple[Any, ...]
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The connection that may write; makes the tables of a new file.
 
-    Raises `UsageError` when the file is no journal of this version.
+    Raises `UsageError` when the file is damaged or no journal of this version, and `StoppedError`
+    when the disk does not let it be used.
     """
+    with readable(path):
+        return open_writer(path)
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """The same connection, for who knows the file; raises what SQLite says."""
     connection = sqlite3.connect(path, check_same_thread=False, timeout=10)
     try:
+        # The tables first: where there is no room for them, the file is left without content.
         if version_of(connection) == 0:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(SCHEMA)
+        checked(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        return checked(connection, path)
-    except sqlite3.DatabaseError as error:
+        # The index of the log is made by the first who looks into it.
+        version_of(connection)
+    except sqlite3.DatabaseError:
         connection.close()
-        raise UsageError(unreadable(path, error)) from None
+        raise
+    return connection
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads, beside a writer if there is one; errors as above."""
     if not path.is_file():
         raise UsageError(f"There is no journal at {path}; name the directory of a run.")
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10
-    )
-    try:
-        return checked(connection, path)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise UsageError(unreadable(path, error)) from None
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    with readable(path):
+        connection = sqlite3.connect(address, uri=True, check_same_thread=False, timeout=10)
+        try:
+            return checked(connection, path)
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
 
 
 def read_outcomes(connection: sqlite3.Connection) -> Iterator[Outcome]:
@@ -207,17 +229,28 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a damaged file into a `UsageError` with the ways out."""
+    """Turn what SQLite says of a file that it cannot use into an error of ours."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise UsageError(unreadable(path, error)) from error
+        raise refusal(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> str:
-    """The sentence for a file that SQLite refuses, with the ways out."""
-    return (
+def refusal(path: Path, error: sqlite3.DatabaseError) -> StoppedError | UsageError:
+    """The error for a file that SQLite refuses: its disk's fault, or damage and the ways out."""
+    code = getattr(error, "sqlite_errorcode", 0)  # what Python itself refuses has none
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        # No room for its index of 32 KB: SQLite calls that an I/O error.
+        return unusable(path, "database or disk is full")
+    if code & PRIMARY in OF_DISK:
+        return unusable(path, error)
+    return UsageError(
         f"The journal {path} is damaged ({error}); put a copy in its place, or what "
         f"`sqlite3 {path.name} .recover` saves of it. Moved away, `resume` keeps the plan and asks "
         "for all merges again."
     )
+
+
+def unusable(path: Path, why: object) -> StoppedError:
+    """The error for a journal whose disk is in the way."""
+    return StoppedError(f"The journal {path} cannot be used ({why}); make room or mend the disk.")

@@ -1,69 +1,105 @@
-"""The process that writes a journal: it holds the one connection that may, and only commits.
-
-    python -m mergeit_async.engine.writer DESCRIPTOR JOURNAL
-
-Batches come in over a socket, a line of JSON each: rows of values by their SQL statement, in the
-order in which to apply them. Each is answered by a line once it is on disk: `null`, or what went
-wrong. As a thread, the same work takes a third of an event loop's throughput: for every row it has
-to get the interpreter's lock back (docs/decisions/0009).
-"""
+"""The way from a run to the process that writes its journal."""
 
 from __future__ import annotations
 
-import signal
-import sqlite3
+import asyncio
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
-from socket import socket
-from typing import BinaryIO
 
+import anyio
+import anyio.to_thread
 import orjson
-from filelock import FileLock
 
-from mergeit_async.engine.tables import Values, connect_writer
+from mergeit_async.engine.tables import unusable
+from mergeit_async.errors import StoppedError
 
-
-def main(descriptor: int, journal: Path) -> None:
-    """Commit batch after batch until the other end is closed, or its process is gone."""
-    # Whatever ends the run, its last commits are still to be made.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    with (
-        suppress(BrokenPipeError, ConnectionResetError),
-        socket(fileno=descriptor) as run,
-        run.makefile("rwb") as stream,
-        # The writer of a run that was killed a moment ago may still be at work.
-        FileLock(journal.with_suffix(".lock")),
-        closing(connect_writer(journal)) as connection,
-    ):
-        answer(stream, None)
-        for line in whole_lines(stream):
-            answer(stream, commit(connection, orjson.loads(line)))
+PROGRAM = "mergeit_async.engine.writer_process"
 
 
-def commit(connection: sqlite3.Connection, batch: Mapping[str, Sequence[Values]]) -> str | None:
-    """Apply all of a batch or nothing of it; what went wrong, if something did."""
+class Writer:
+    """The process that commits what it is given, one batch after the other."""
+
+    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
+        self._answers = answers
+        self._batches = batches
+
+    async def commit(self, line: bytes) -> None:
+        """Return when the batch is on disk; raises OSError when it cannot be written."""
+        if not self._batches.is_closing():
+            self._batches.write(line)
+        await self.answer()
+
+    async def answer(self) -> None:
+        """Wait for the next answer of the process.
+
+        Raises OSError with what it says, ConnectionError when it has ended.
+        """
+        line = await self._answers.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the process that writes it has ended")
+        if error := orjson.loads(line):
+            raise OSError(error)
+
+    def close(self) -> None:
+        """Tell the process that no more will come; it ends when all it was given is on disk."""
+        if not self._batches.is_closing():
+            # A process that was forked off this one may hold the socket open.
+            self._batches.write_eof()
+        self._batches.close()
+
+
+@asynccontextmanager
+async def start_writer(path: Path) -> AsyncIterator[Writer]:
+    """A writer of the journal at `path`, ready, with no other at work.
+
+    Raises `StoppedError` when it cannot begin.
+    """
+    ours, process = spawn_writer(path)
     try:
-        with connection:
-            for sql, rows in batch.items():
-                connection.executemany(sql, rows)
-    except sqlite3.Error as error:
-        return str(error)
-    return None
+        answers, batches = await asyncio.open_unix_connection(sock=ours)
+        with closing(Writer(answers, batches)) as writer:
+            try:
+                await writer.answer()
+            except OSError as error:
+                raise stopped_by(path, error) from error
+            except asyncio.CancelledError:
+                process.kill()  # it was given nothing yet, and may wait for another writer
+                raise
+            yield writer
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(process.wait)
 
 
-def whole_lines(stream: Iterable[bytes]) -> Iterable[bytes]:
-    """The lines of a stream without a last one that was cut off."""
-    return (line for line in stream if line.endswith(b"\n"))
+def spawn_writer(path: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The process that will write the journal at `path`, and our end of its socket."""
+    ours, theirs = socket.socketpair()
+    with ExitStack() as on_error, theirs:
+        on_error.enter_context(ours)
+        process = subprocess.Popen(
+            # It imports what this process imports, and nothing that lies in the directory it is in.
+            [sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno()), str(path)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            # Ctrl-C in a terminal, or its end, is the run's to handle.
+            start_new_session=True,
+        )
+        on_error.pop_all()
+    return ours, process
 
 
-def answer(stream: BinaryIO, error: str | None) -> None:
-    """Tell the run what became of its batch."""
-    stream.write(orjson.dumps(error, option=orjson.OPT_APPEND_NEWLINE))
-    stream.flush()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+def stopped_by(path: Path, error: Exception) -> StoppedError:
+    """The error for a run whose journal is not written any more."""
+    if isinstance(error, ConnectionError):
+        return StoppedError(
+            f"The process that writes {path} has ended, killed or out of memory; all that it "
+            "committed is kept."
+        )
+    return unusable(path, error)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from yarl import URL
 
@@ -26,8 +25,7 @@ class NotConnected(ConnectionError):
     """No connection could be made, so nothing was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer: its status, its headers by their names in lower case, its body.
 
     `broken` says why the body is not whole: a lost connection, bytes that are no HTTP, or a size

@@ -67,7 +67,7 @@ def read_reply(body: bytes, limits: RateLimits | None = None) -> ChatReply | Non
 @lru_cache(maxsize=64)
 def _write_beginning(model: str, preamble: tuple[Message, ...]) -> bytes:
     """The body up to where the last message belongs."""
-    whole = orjson.dumps({"model": model, "messages": preamble})
+    whole = orjson.dumps({"model": model, "messages": [turn._asdict() for turn in preamble]})
     return whole.removesuffix(b"]}") + (b"," if preamble else b"")
 
 

@@ -9,6 +9,10 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from mergeit_async.providers.answer import MAX_HEAD_BYTES, Answer, BadAnswer, most_bytes
 
+# An exchange whose time is up gets so much more: the loop looks at its sockets in between. With
+# less than a millisecond, uvloop would not.
+LAST_LOOK_S = 0.01
+
 
 class Connection(asyncio.Protocol):
     """Carries one exchange at a time.
@@ -142,9 +146,13 @@ class Connection(asyncio.Protocol):
             self._settle(None)
 
     def _expire(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        # After a stop of the process, late timers fire before what has come meanwhile is read.
+        self._loop.call_later(LAST_LOOK_S, self._give_up, self._waiter)
+
+    def _give_up(self, waiter: asyncio.Future[Answer] | None) -> None:
+        if waiter is not None and waiter is self._waiter and not waiter.done():
             self.abort()
-            self._waiter.set_exception(TimeoutError())
+            waiter.set_exception(TimeoutError())
 
     def _lose(self, error: Exception | None) -> None:
         if self._has_head and error is None and self._ends_with_connection():

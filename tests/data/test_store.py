@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +79,7 @@ def test_any_row_comes_back_equal(tmp_path_factory: pytest.TempPathFactory) -> N
 def test_rows_with_hardly_any_other_columns_come_back_equal(
     tmp_path: Path, extra: dict[str, int]
 ) -> None:
-    rows = [replace(make_row(number), extra=extra if number == 5 else {}) for number in range(9)]
+    rows = [make_row(number)._replace(extra=extra if number == 5 else {}) for number in range(9)]
     write_rows(tmp_path / "rows.arrow", rows)
 
     with RowStore.open(tmp_path / "rows.arrow") as store:

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from anyio._backends._asyncio import WorkerThread
 
-# Real seconds after which a thread that is waited for is looked at again.
+from mergeit_async.engine import writer
+from mergeit_async.engine.writer import Writer
+
+# Real seconds after which a thread or a writer that is waited for is looked at again.
 LOOK_EVERY_S = 0.05
 
 
 class JumpingSelector(selectors.SelectSelector):
-    """Waits for nothing but threads: what would be waited for is added to the clock."""
+    """Waits for nothing but commits: what would be waited for is added to the clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +28,7 @@ class JumpingSelector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
-        if not ready and timeout != 0 and is_thread_at_work():
+        if not ready and timeout != 0 and (is_thread_at_work() or WatchedWriter.at_work):
             # A commit takes no time on this clock, or timers would go off while the disk is slow.
             ready, timeout = super().select(LOOK_EVERY_S), 0
         # Each turn of the loop takes a moment, as it does in life; idle time is jumped over.
@@ -46,6 +49,19 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self._clock.now += seconds
 
 
+class WatchedWriter(Writer):
+    """A journal's writer of which it is known how many of its kind owe an answer."""
+
+    at_work = 0
+
+    async def answer(self) -> None:
+        WatchedWriter.at_work += 1
+        try:
+            await super().answer()
+        finally:
+            WatchedWriter.at_work -= 1
+
+
 def is_thread_at_work() -> bool:
     """Whether a worker thread of any loop computes, or its result is not received yet."""
     return any(
@@ -64,6 +80,7 @@ def simulate() -> Callable[[Callable[[], Awaitable[Any]]], Any]:
     """
     # What is there already is not looked through each time.
     gc.freeze()
+    writer.Writer = WatchedWriter
 
     def run(function: Callable[[], Awaitable[Any]]) -> Any:
         unheard: list[dict[str, Any]] = []

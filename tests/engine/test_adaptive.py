@@ -133,7 +133,6 @@ def test_a_rate_that_is_halved_and_doubled_is_found_again_within_half_a_minute(l
     assert server.refused_share(30, 200) < 0.01
 
 
-@pytest.mark.xfail(reason="the curve counts the sleep as time in which it may grow", strict=True)
 def test_a_rate_that_was_found_is_kept_after_a_sleep(load):
     server = Server(rate=50, burst_s=1.0)
 

@@ -29,6 +29,7 @@ from tests.calling import (
     fault,
     lane,
     open_desk,
+    request,
 )
 
 STOP = StoppedError("Stopped on request.")
@@ -661,3 +662,17 @@ def test_a_server_that_takes_fewer_payloads_than_the_others_stays_in(simulate, p
     assert two_lanes(simulate, path, narrow, wide, act) == [False, False]
     assert [key for key in wide.sent if key.startswith("long")] == wide.sent
     assert len(wide.sent) == 30
+
+
+def test_a_paid_reply_is_kept_though_its_judge_fails(run, path):
+    def fail(reply: ChatReply) -> Judgement:
+        raise LookupError(reply.text)
+
+    async def act(desk: Desk) -> None:
+        with pytest.raises(LookupError):
+            await desk.caller.call(0, request("k"), fail)
+
+    run(Script(last=REPLY), act)
+
+    assert ask(path, "SELECT request_key, text FROM replies") == [("k", REPLY.text)]
+    assert [result for result, _ in ask(path, ENDS)] == ["unjudged"]

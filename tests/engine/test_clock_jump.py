@@ -106,18 +106,7 @@ def learn_nothing(_: Desk) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        learn,
-        pytest.param(
-            learn_nothing,
-            marks=pytest.mark.xfail(
-                reason="a call that has just ended is given up all the same", strict=True
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("prepare", [learn, learn_nothing])
 def test_a_reply_that_is_there_when_the_machine_wakes_counts(sleeping_call, prepare):
     assert sleeping_call(Script(last=After(3.0)), prepare) == ["accepted"]
 

@@ -66,3 +66,12 @@ def test_stuck_calls_among_good_ones_change_nothing():
         latencies.lose()
         latencies.add(1.0)
     assert latencies.deadline_s(80.0) == LOST_AT
+
+
+def test_a_stop_of_this_process_is_not_taken_for_a_slow_server():
+    latencies = learned(*[1.0] * ENOUGH)
+    for _ in range(64):
+        latencies.add(3600.0)
+    for _ in range(ENOUGH):
+        latencies.add(1.0)
+    assert (latencies.p99, latencies.mean) == (1.0, 1.0)
