@@ -39,13 +39,13 @@ class Curve:
     Infinite until the first refusal.
     """
 
-    def __init__(self, now: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.cut_at = -inf
         self._lived_s = 0.0
         self._refused_share = 0.0
         self._peak = inf
         self._age_s = 0.0
-        self._seen_at = now
+        self._seen_at = 0.0
         self._paused_until = -inf
 
     @property
@@ -57,6 +57,10 @@ class Curve:
     def is_dense(self) -> bool:
         """Whether too many of the last calls were refused for stray refusals."""
         return self._refused_share > DENSE_SHARE
+
+    def begin(self, now: float) -> None:
+        """The first call leaves."""
+        self._seen_at = now
 
     def advance(self, now: float, *, is_used: bool) -> bool:
         """A call came through; only time in which the limit was used lets it grow."""
@@ -144,8 +148,8 @@ class Pace:
     Between two refusals a server took exactly what it can take.
     """
 
-    def __init__(self, now: float) -> None:
-        self._curve = Curve(now)
+    def __init__(self) -> None:
+        self._curve = Curve()
         self._accepted = 0
 
     @property
@@ -153,8 +157,11 @@ class Pace:
         """Calls a second that may leave; infinite before the first refusal."""
         return self._curve.value
 
-    def sent(self) -> None:
+    def sent(self, now: float) -> None:
         """A call leaves."""
+        if not self._accepted and self._curve.cut_at == -inf:
+            # Before it nothing was asked of the server, so nothing can be measured.
+            self._curve.begin(now)
         self._accepted += 1
 
     def answered(self, now: float, *, is_used: bool) -> None:

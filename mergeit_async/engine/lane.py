@@ -79,7 +79,7 @@ class Lane:
         self.tokens = Allowance(ceilings.tpm, now)
         self.is_out = False
         self.last_fault: ProviderError | None = None
-        self._pace = Pace(now)
+        self._pace = Pace()
         self._paced: Bucket | None = None
         self._paused_until = now
         self._lost_in_a_row = 0
@@ -121,7 +121,7 @@ class Lane:
     def take(self, tokens: float, now: float) -> Slot:
         """Grant a slot; `wait_s` must have been 0."""
         self.in_flight += 1
-        self._pace.sent()
+        self._pace.sent(now)
         if self._paced is not None:
             self._paced.take(1)
         return Slot(self, tokens, now, self.requests.take(1), self.tokens.take(tokens))

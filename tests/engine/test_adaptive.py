@@ -192,9 +192,9 @@ def test_the_refusals_of_one_episode_cut_a_window_once():
 
 
 def test_failures_other_than_refusals_only_pause_growth():
-    pace = Pace(0.0)
+    pace = Pace()
     for _ in range(100):
-        pace.sent()
+        pace.sent(0.0)
     pace.limited(sent_at=9.0, now=10.0, is_used=True)
     cut_to = pace.per_second
 
@@ -208,8 +208,8 @@ def test_failures_other_than_refusals_only_pause_growth():
 
 
 def test_a_pace_that_nobody_waits_for_neither_grows_nor_is_cut():
-    pace = Pace(0.0)
-    pace.sent()
+    pace = Pace()
+    pace.sent(0.0)
     pace.limited(sent_at=0.5, now=1.0, is_used=False)
     found = pace.per_second
 
@@ -217,3 +217,13 @@ def test_a_pace_that_nobody_waits_for_neither_grows_nor_is_cut():
     pace.limited(sent_at=61.0, now=62.0, is_used=False)
 
     assert pace.per_second == found
+
+
+def test_a_pace_is_measured_from_the_first_call_on():
+    pace = Pace()
+    for _ in range(21):
+        pace.sent(100.0)
+
+    pace.limited(sent_at=100.0, now=101.0, is_used=False)
+
+    assert pace.per_second == pytest.approx(0.9 * 20)
