@@ -69,6 +69,7 @@ class Job:
         self._prompt = prompt
         self._planner = Planner(run, self.settings, record.identity, self.progress)
         self._pipeline: Pipeline | None = None
+        self._before_pipeline: anyio.CancelScope | None = None
         self.is_draining = False
 
     @classmethod
@@ -122,6 +123,8 @@ class Job:
         self.is_draining = True
         if self._pipeline is not None:
             self._pipeline.drain()
+        elif self._before_pipeline is not None:
+            self._before_pipeline.cancel()
 
     async def run(
         self,
@@ -145,7 +148,10 @@ class Job:
             self.run_dir.write_record(self._record)
             if retry_failed:
                 self._forget_failures()
-            await self._merge(observe)
+            with anyio.CancelScope() as self._before_pipeline:
+                await self._merge(observe)
+            if self._before_pipeline.cancelled_caught:
+                raise StoppedError("Stopped on request; nothing was in flight.")
             self._refuse_total_failure()
             return await anyio.to_thread.run_sync(self._export)
 
@@ -186,8 +192,9 @@ class Job:
     async def _merge(self, observe: Callable[[Outcome], None]) -> None:
         reuse = RunDir(self.settings.reuse).journal if self.settings.reuse else None
         async with AsyncExitStack() as stack:
+            tell = self.progress.notices.append
             journal = await stack.enter_async_context(
-                open_journal(self.run_dir.journal, reuse=reuse)
+                open_journal(self.run_dir.journal, reuse=reuse, tell=tell)
             )
             self.progress.resumed = len(journal.finished)
             if self._planner.is_merged(journal.finished):

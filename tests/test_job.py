@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -171,6 +172,24 @@ async def test_a_job_drained_before_it_runs_sends_nothing(dataset, tmp_path):
         with pytest.raises(StoppedError):
             await job.run()
         assert server.stats.arrivals == 0
+
+
+async def test_a_job_that_waits_for_another_writer_says_so_and_can_be_drained(begun):
+    job = Job.reopen(begun)
+    with job.run_dir.journal.with_suffix(".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain_when_told, job)
+            with anyio.fail_after(8), pytest.raises(StoppedError, match="Stopped on request"):
+                await job.run()
+    assert f"still writes {job.run_dir.journal}" in job.progress.notices[0]
+
+
+async def drain_when_told(job: Job) -> None:
+    with anyio.move_on_after(5):
+        while not job.progress.notices:  # noqa: ASYNC110 - nothing tells of a notice
+            await anyio.sleep(0.05)
+    job.drain()
 
 
 async def test_a_result_with_failed_groups_goes_away_until_their_retries_have_ended(

@@ -13,7 +13,7 @@ import pytest
 
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import asking, call, simulated, started, wait_until, write_dataset
+from tests.running import asking, call, command, simulated, started, wait_until, write_dataset
 
 # What a job may take to hear of it, and a little for a busy machine.
 HEARD_WITHIN_S = 2.0
@@ -97,6 +97,18 @@ def test_bad_values_are_refused_and_change_nothing(dataset, server):
             assert done.returncode == 2, options
             assert len(done.stderr.strip().splitlines()) == 1
             assert named in done.stderr
+        assert process.poll() is None
+        assert not (dataset.parent / "run" / "tune.toml").exists()
+
+
+def test_more_calls_in_flight_than_the_system_has_files_for_are_refused(dataset, server):
+    with working(dataset, server, "--max-in-flight", "3") as process:
+        asked = command("tune", dataset.parent / "run", "--max-in-flight", "5000")
+        limited = ["sh", "-c", 'ulimit -n 1000 && exec "$@"', "sh", *asked]
+        done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "open files, and this system allows 1,000" in done.stderr
         assert process.poll() is None
         assert not (dataset.parent / "run" / "tune.toml").exists()
 

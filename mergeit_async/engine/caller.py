@@ -13,7 +13,7 @@ from typing import NamedTuple
 import anyio
 
 from mergeit_async.engine.budget import Budget
-from mergeit_async.engine.faults import RULES, Breaker, backoff_s, cost_of
+from mergeit_async.engine.faults import RULES, Breaker, Rule, backoff_s, cost_of
 from mergeit_async.engine.journal import CallEnd, Journal
 from mergeit_async.engine.lane import LOOK_AGAIN_S, Slot
 from mergeit_async.engine.limiter import Limiter
@@ -110,8 +110,9 @@ class Caller:
                 call, reply = await self._exchange(position, request, refused_by)
             except ProviderError as fault:
                 rule = RULES[fault.kind]
-                if rule.elsewhere and self._has_other(request, (*refused_by, fault.server)):
-                    refused_by += (fault.server,)
+                refusing = (*refused_by, fault.server)
+                if rule.elsewhere and self._has_other(request, refusing, rule):
+                    refused_by = refusing
                     continue
                 tries += rule.counts
                 faults += 1
@@ -124,8 +125,10 @@ class Caller:
                     self._limiter.refuted(refused_by)
                 return await self._settle(call, request, reply, judge)
 
-    def _has_other(self, request: ChatRequest, refused_by: Sequence[str]) -> bool:
-        return bool(self._limiter.others(self._limiter.tokens_of(request), refused_by))
+    def _has_other(self, request: ChatRequest, refused_by: Sequence[str], rule: Rule) -> bool:
+        tokens = self._limiter.tokens_of(request)
+        # A refused payload waits for nobody: first in line, it would keep back those behind it.
+        return bool(self._limiter.others(tokens, refused_by, may_wait=rule.of_server))
 
     async def _exchange(
         self, position: int, request: ChatRequest, refused_by: Sequence[str]
@@ -145,8 +148,11 @@ class Caller:
         try:
             await self._budget.reserve(reserved)
             number = self._journal.next_call()
+            clock = asyncio.get_running_loop().time
+            asked_at = clock()
             try:
                 await self._journal.begin_call(number, position, request, reserved)
+                self._limiter.intent_took(clock() - asked_at)
                 slot = await self._limiter.acquire(tokens, refused_by)
             except BaseException:
                 self._end(number, reserved, CallEnd(NOT_SENT))

@@ -33,6 +33,7 @@ from mergeit_async.engine.tables import (
     DROP_OUTCOME,
     END_CALL,
     FINISHED,
+    LEAVE_OPEN,
     NEXT_CALL,
     REPLY,
     SPENT,
@@ -48,7 +49,7 @@ from mergeit_async.engine.writer import Writer, start_writer, stopped_by
 from mergeit_async.errors import StoppedError
 from mergeit_async.records import ChatReply, ChatRequest, Outcome
 
-IN_ORDER = (BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME)
+IN_ORDER = (LEAVE_OPEN, BEGIN_CALL, END_CALL, ADD_REPLY, ADD_OUTCOME, DROP_OUTCOME)
 
 
 class CallEnd(NamedTuple):
@@ -110,6 +111,7 @@ class Journal:
         self._with_replies = [reader for reader in readers if has_replies(reader)]
         self._next_call: int = own.execute(NEXT_CALL).fetchone()[0]
         self._pending = _Batch()
+        self._pending.add(LEAVE_OPEN, ())
         self._wake = asyncio.Event()
         self._error: Exception | None = None
 
@@ -200,14 +202,17 @@ class Journal:
 
 
 @asynccontextmanager
-async def open_journal(path: Path, *, reuse: Path | None = None) -> AsyncIterator[Journal]:
+async def open_journal(
+    path: Path, *, reuse: Path | None = None, tell: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Journal]:
     """The journal at `path`, made if need be, with its writer running.
 
-    `reuse` is the journal of another run whose replies count as known here. Raises `UsageError`
-    when a file is no journal of this version, `StoppedError` when the disk does not let it be used.
+    `reuse` is the journal of another run whose replies count as known here; `tell` hears what it
+    waits for. Raises `UsageError` when a file is no journal of this version, `StoppedError` when
+    the disk or another writer does not let it be used.
     """
     await anyio.to_thread.run_sync(make_journal, path)
-    async with start_writer(path) as writer:
+    async with start_writer(path, tell) as writer:
         with ExitStack() as readers:
             connections = [
                 readers.enter_context(closing(connect_reader(file)))

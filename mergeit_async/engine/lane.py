@@ -22,9 +22,7 @@ LONGEST_PAUSE_S = 60.0
 OUT_AFTER = 5
 # How often a call without a deadline looks whether there is one by now.
 LOOK_AGAIN_S = 0.5
-# Calls that get a slot within this time may have their intents written: what the disk takes, and
-# room to spare. The number of them before any latency is known, and always.
-SOON_S = 0.1
+# How many calls may have an intent and no slot yet: before any latency is known, and at least.
 FIRST_SOON = 16
 FEWEST_SOON = 2
 TROUBLE = (FaultKind.SERVER, FaultKind.TIMEOUT, FaultKind.CONNECTION)
@@ -107,16 +105,16 @@ class Lane:
             wait = max(wait, self._paced.wait_s(1, now), self._paused_until - now)
         return wait
 
-    def soon(self, tokens: float) -> float:
-        """About how many calls of `tokens` will get a slot here within `SOON_S`."""
+    def soon(self, tokens: float, within_s: float) -> float:
+        """About how many calls of `tokens` will get a slot here within so many seconds."""
         latency_s = self.latencies.mean
-        by_latency = self.window.size / latency_s if latency_s else FIRST_SOON / SOON_S
+        by_latency = self.window.size / latency_s if latency_s else FIRST_SOON / within_s
         rate = min(by_latency, self._pace.per_second)
         if self.requests.per_minute:
             rate = min(rate, self.requests.per_minute / MINUTE_S)
         if self.tokens.per_minute:
             rate = min(rate, self.tokens.per_minute / MINUTE_S / max(tokens, 1))
-        return max(FEWEST_SOON, rate * SOON_S)
+        return max(FEWEST_SOON, rate * within_s)
 
     def take(self, tokens: float, now: float) -> Slot:
         """Grant a slot; `wait_s` must have been 0."""
@@ -202,6 +200,12 @@ class Lane:
     def is_wrong(self) -> bool:
         """Whether the server refuses calls that others take, and no probe has shown that since."""
         return self._refuted_in_a_row >= OUT_AFTER
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the server refuses calls, or was last heard refusing its key or the like."""
+        fault = self.last_fault
+        return self.is_wrong or (fault is not None and RULES[fault.kind].of_server)
 
     def missed(self, fault: ProviderError) -> None:
         """A probe failed, so the next that does not fail tells that all is well."""

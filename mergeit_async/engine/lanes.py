@@ -41,7 +41,7 @@ async def open_lanes(
 
     Raises `StoppedError` when none is left.
     """
-    allow_connections(sum(server.max_in_flight or 1 for server in settings.servers))
+    allow_connections(settings)
     async with AsyncExitStack() as stack:
         lanes = []
         for server in settings.servers:
@@ -70,12 +70,13 @@ def stop_for_all(lanes: Sequence[Lane]) -> StoppedError:
     return stop_for(next((each for each in faults if RULES[each.kind].of_server), faults[0]))
 
 
-def allow_connections(number: int) -> None:
-    """Raise this process's limit of open files for so many connections.
+def allow_connections(settings: Settings) -> None:
+    """Raise this process's limit of open files for all calls that may be in flight.
 
     Raises `UsageError` where the system does not allow that.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = sum(server.max_in_flight or 1 for server in settings.servers)
     needed = number + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:

@@ -13,8 +13,13 @@ from mergeit_async.records import ChatReply, ChatRequest
 
 # Timers of the event loop fire early or late by about this.
 TICK_S = 0.001
-# How fast the estimate of tokens follows what servers report.
+# How fast the estimate of tokens follows what servers report, and that of intents the disk.
 LEARNING_RATE = 0.02
+INTENT_LEARNING_RATE = 0.05
+# Calls that get a slot within this time may have their intents written, or within so many times
+# what that takes: none should come late to its slot.
+SOON_S = 0.1
+INTENTS_AHEAD = 2
 
 
 class Limiter:
@@ -32,6 +37,7 @@ class Limiter:
         self._waiting: deque[tuple[float, Sequence[str], asyncio.Future[Slot]]] = deque()
         self._turns: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._near = 0
+        self._soon_s = SOON_S
         self._timer: asyncio.TimerHandle | None = None
         self._scale = 1.0
         self._error: BaseException | None = None
@@ -91,6 +97,11 @@ class Limiter:
                 self.passed()
             raise
 
+    def intent_took(self, seconds: float) -> None:
+        """How long the journal had a call wait for its intent."""
+        ahead_s = max(SOON_S, INTENTS_AHEAD * seconds)
+        self._soon_s += INTENT_LEARNING_RATE * (ahead_s - self._soon_s)
+
     def passed(self) -> None:
         """A call that was near has its slot, or needs none any more; others are near now."""
         self._near -= 1
@@ -100,10 +111,18 @@ class Limiter:
                 turn.set_result(None)
                 self._near += 1
 
-    def others(self, tokens: float, refused_by: Sequence[str]) -> list[Lane]:
-        """The lanes that are there for such a call, without those named in `refused_by`."""
+    def others(
+        self, tokens: float, refused_by: Sequence[str], *, may_wait: bool = False
+    ) -> list[Lane]:
+        """The lanes that are there for such a call, without those named in `refused_by`.
+
+        With `may_wait`, one that is out for trouble counts as there: it may be back in a moment.
+        """
         return [
-            lane for lane in self._able(tokens) if not lane.is_out and lane.name not in refused_by
+            lane
+            for lane in self._able(tokens)
+            if lane.name not in refused_by
+            and (not lane.is_out or (may_wait and not lane.is_refusing))
         ]
 
     async def acquire(self, tokens: float, refused_by: Sequence[str] = ()) -> Slot:
@@ -197,7 +216,7 @@ class Limiter:
 
     def _most_near(self, tokens: float) -> float:
         """How many calls may have an intent and no slot yet: those that get one in a moment."""
-        return sum([lane.soon(tokens) for lane in self.lanes if not lane.is_out]) or 1
+        return sum([lane.soon(tokens, self._soon_s) for lane in self.lanes if not lane.is_out]) or 1
 
     def _first_free(
         self, tokens: float, refused_by: Sequence[str], now: float

@@ -12,7 +12,7 @@ from mergeit_async.config import Settings, checked
 from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
 from mergeit_async.engine.journal import Journal
-from mergeit_async.engine.lanes import ceilings_of, open_lanes, watch_lanes
+from mergeit_async.engine.lanes import allow_connections, ceilings_of, open_lanes, watch_lanes
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
@@ -44,6 +44,7 @@ class Session:
         settings = checked(self._settings.model_dump() | dict(changes))
         if settings.max_cost is not None and any(lane.price is None for lane in self.limiter.lanes):
             raise UsageError("--max-cost needs --price-in and --price-out; the model has no price.")
+        allow_connections(settings)
         now = anyio.current_time()
         for lane, server in zip(self.limiter.lanes, settings.servers, strict=True):
             lane.set_ceilings(ceilings_of(server), now)

@@ -20,8 +20,10 @@ TOKENS = (
     "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0),"
     " coalesce(sum(completion_tokens), 0) FROM replies"
 )
+# Those that the process at work has under way have no result yet.
 OPEN_CALLS = (
-    "SELECT id, position, request_key, reserved FROM calls WHERE ended_at IS NULL ORDER BY id"
+    "SELECT id, position, request_key, reserved, result IS NULL FROM calls WHERE ended_at IS NULL"
+    " ORDER BY id"
 )
 # What was answered, or may have been, and counts nothing.
 UNPRICED = (
@@ -87,9 +89,12 @@ def read_status(run: RunDir) -> RunStatus:
     with readable(run.journal), closing(connect_reader(run.journal)) as journal:
         journal.execute("BEGIN")  # all that follows is of one moment
         prompt_tokens, cached_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
-        open_calls = [UnknownCall(*call) for call in journal.execute(OPEN_CALLS)]
-        is_running = state == "running"
-        reserved = sum(call.reserved_usd for call in open_calls) if is_running else 0.0
+        unknown, reserved = [], 0.0
+        for *call, is_under_way in journal.execute(OPEN_CALLS):
+            if is_under_way and state == "running":
+                reserved += call[-1]
+            else:
+                unknown.append(UnknownCall(*call))
         spent = journal.execute(SPENT).fetchone()[0] - reserved
         return RunStatus(
             state=state,
@@ -104,8 +109,7 @@ def read_status(run: RunDir) -> RunStatus:
             spent_usd=spent if record.prices else None,
             reserved_usd=reserved,
             max_cost_usd=record.settings.max_cost,
-            # Those of a process that works on the run are simply under way.
-            unknown_calls=[] if is_running else open_calls,
+            unknown_calls=unknown,
         )
 
 

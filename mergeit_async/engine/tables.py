@@ -71,6 +71,8 @@ END_CALL = (
 ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)"
 ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DROP_OUTCOME = "DELETE FROM outcomes WHERE position = ?"
+# What a session left open when it was killed is told apart from what the next has under way.
+LEAVE_OPEN = "UPDATE calls SET result = 'unknown' WHERE ended_at IS NULL AND result IS NULL"
 REPLY = (
     "SELECT text, finish_reason, prompt_tokens, completion_tokens, cached_tokens FROM replies"
     " WHERE request_key = ?"
@@ -90,15 +92,9 @@ ONLY_FAILURES = (
 FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
 FORGET_ALL = "DELETE FROM outcomes"
 
-# What SQLite says when the file may be whole, but its disk is full or broken. The lower byte of an
-# error's code is the kind (sqlite.org/rescode.html).
-OF_DISK = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_BUSY,
-)
+# What SQLite says of a file that is not whole; ERROR stands for tables or columns that are not
+# there. The lower byte of an error's code is the kind (sqlite.org/rescode.html).
+OF_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 PRIMARY = 0xFF
 
 Values = tuple[Any, ...]
@@ -237,12 +233,13 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def refusal(path: Path, error: sqlite3.DatabaseError) -> StoppedError | UsageError:
-    """The error for a file that SQLite refuses: its disk's fault, or damage and the ways out."""
-    code = getattr(error, "sqlite_errorcode", 0)  # what Python itself refuses has none
+    """The error for a file that SQLite refuses: damage and the ways out, or its disk's fault."""
+    # What Python itself refuses has no code: text that is not UTF-8.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:
         # No room for its index of 32 KB: SQLite calls that an I/O error.
         return unusable(path, "database or disk is full")
-    if code & PRIMARY in OF_DISK:
+    if code & PRIMARY not in OF_DAMAGE:
         return unusable(path, error)
     return UsageError(
         f"The journal {path} is damaged ({error}); put a copy in its place, or what "

@@ -13,7 +13,7 @@ import tomli_w
 
 from mergeit_async.config import Settings, change, option_name
 from mergeit_async.data.atomic import write_atomically
-from mergeit_async.engine.lanes import find_prices
+from mergeit_async.engine.lanes import allow_connections, find_prices
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import state_of
 from mergeit_async.errors import UsageError
@@ -56,6 +56,9 @@ def request_tuning(run: RunDir, changes: Mapping[str, Any]) -> str:
     settings = change(record.settings, changes)
     if settings.max_cost is not None:
         find_prices(settings, record.prices)
+    if "max_in_flight" in changes:
+        # As a rule, the job may open as many files as this process.
+        allow_connections(settings)
     if state_of(run) != "running":
         raise UsageError(
             f"No process is working on {run.path}; give these options to resume instead."

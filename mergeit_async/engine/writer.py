@@ -7,9 +7,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -24,12 +25,18 @@ PROGRAM = "mergeit_async.engine.writer_process"
 class Writer:
     """The process that commits what it is given, one batch after the other."""
 
-    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        answers: asyncio.StreamReader,
+        batches: asyncio.StreamWriter,
+        tell: Callable[[str], None],
+    ) -> None:
         self._answers = answers
         self._batches = batches
+        self._tell = tell
 
     async def commit(self, line: bytes) -> None:
-        """Return when the batch is on disk; raises OSError when it cannot be written."""
+        """Return when the batch is on disk; raises as `answer` does when it cannot be written."""
         if not self._batches.is_closing():
             self._batches.write(line)
         await self.answer()
@@ -37,13 +44,18 @@ class Writer:
     async def answer(self) -> None:
         """Wait for the next answer of the process.
 
-        Raises OSError with what it says, ConnectionError when it has ended.
+        Raises StoppedError with what it says, ConnectionError when it has ended.
         """
+        while isinstance(said := await self._hear(), list):
+            self._tell(*said)
+        if said is not None:
+            raise StoppedError(said)
+
+    async def _hear(self) -> Any:
         line = await self._answers.readline()
         if not line.endswith(b"\n"):
             raise ConnectionResetError("the process that writes it has ended")
-        if error := orjson.loads(line):
-            raise OSError(error)
+        return orjson.loads(line)
 
     def close(self) -> None:
         """Tell the process that no more will come; it ends when all it was given is on disk."""
@@ -54,18 +66,20 @@ class Writer:
 
 
 @asynccontextmanager
-async def start_writer(path: Path) -> AsyncIterator[Writer]:
+async def start_writer(
+    path: Path, tell: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Writer]:
     """A writer of the journal at `path`, ready, with no other at work.
 
-    Raises `StoppedError` when it cannot begin.
+    `tell` hears that another is waited for. Raises `StoppedError` when it cannot begin.
     """
     ours, process = spawn_writer(path)
     try:
         answers, batches = await asyncio.open_unix_connection(sock=ours)
-        with closing(Writer(answers, batches)) as writer:
+        with closing(Writer(answers, batches, tell)) as writer:
             try:
                 await writer.answer()
-            except OSError as error:
+            except ConnectionError as error:
                 raise stopped_by(path, error) from error
             except asyncio.CancelledError:
                 process.kill()  # it was given nothing yet, and may wait for another writer
@@ -102,4 +116,6 @@ def stopped_by(path: Path, error: Exception) -> StoppedError:
             f"The process that writes {path} has ended, killed or out of memory; all that it "
             "committed is kept."
         )
+    if isinstance(error, StoppedError):
+        return StoppedError(str(error))  # each who waits raises one of its own
     return unusable(path, error)

@@ -59,7 +59,7 @@ async def log_lines(progress: Progress, console: Console) -> None:
             news.tell(progress, console)
             if anyio.current_time() >= next_at:
                 write_line(console, describe(progress, rate.update(progress)))
-                next_at += LOG_EVERY_S
+                next_at = anyio.current_time() + LOG_EVERY_S
             await anyio.sleep(REFRESH_S)
 
 

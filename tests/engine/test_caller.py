@@ -13,6 +13,7 @@ import pytest
 from mergeit_async.engine.caller import GaveUp, Judgement
 from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.lane import Lane
+from mergeit_async.engine.lanes import PATIENCE_S, PROBE_EVERY_S, watch_lanes
 from mergeit_async.engine.latency import ENOUGH, LOST_AT
 from mergeit_async.errors import FaultKind, StoppedError
 from mergeit_async.records import ChatReply, ChatRequest
@@ -569,13 +570,13 @@ def test_a_server_that_refuses_all_calls_is_taken_out_and_costs_no_call_a_try(si
     wrong, right = Script(last=fault(kind)), Script(last=After(1.0))
 
     async def act(desk: Desk) -> list[bool]:
-        await many_calls(desk, *map(str, range(60)))
+        await many_at_once(desk, workers=16, calls=60)
         return [lane.is_out for lane in desk.limiter.lanes]
 
     assert two_lanes(simulate, path, wrong, right, act, max_tries=1) == [True, False]
     assert len(right.sent) == 60
     assert ask(path, "SELECT count(*) FROM outcomes WHERE status = 'merged'") == [(1,)]
-    most = 1 + 8 if kind in ONE_LANE_ONLY else 60
+    most = 1 + 8 if kind in ONE_LANE_ONLY else 5 + 16
     assert 1 <= len(wrong.sent) <= most
 
 
@@ -610,6 +611,65 @@ def test_the_run_stops_with_the_first_call_that_the_last_server_refuses(simulate
 
     two_lanes(simulate, path, one, two, act)
     assert (len(one.sent), len(two.sent)) == (1, 1)
+
+
+async def call_while_the_other_is_out(desk: Desk, why: FaultKind, back_after_s: float) -> Any:
+    """A call while the second server is left out; it is back after a while."""
+    _, other = desk.limiter.lanes
+    other.is_out, other.last_fault = True, fault(why)
+
+    def bring_back() -> None:
+        other.revive()
+        desk.limiter.grant()
+
+    asyncio.get_running_loop().call_later(back_after_s, bring_back)
+    try:
+        return await desk.call()
+    except (GaveUp, StoppedError) as end:
+        return end
+
+
+@pytest.mark.parametrize("kind", ONE_LANE_ONLY)
+def test_a_call_waits_for_the_only_other_server_while_that_is_in_trouble(simulate, path, kind):
+    async def act(desk: Desk) -> tuple[Any, float]:
+        end = await call_while_the_other_is_out(desk, FaultKind.CONNECTION, back_after_s=9.0)
+        return end, anyio.current_time()
+
+    end, at = two_lanes(simulate, path, Script(last=fault(kind)), Script(), act, max_tries=1)
+    assert (end, at) == (Judgement("accepted", MERGED), pytest.approx(9.0, abs=0.1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "why_the_other_is_out", "ends_with"),
+    [
+        *[(kind, FaultKind.AUTH, StoppedError) for kind in ONE_LANE_ONLY],
+        *[(kind, FaultKind.CONNECTION, GaveUp) for kind in MAYBE_THE_PAYLOAD],
+    ],
+)
+def test_no_call_waits_for_a_server_that_refuses_nor_with_a_refused_payload(
+    simulate, path, kind, why_the_other_is_out, ends_with
+):
+    async def act(desk: Desk) -> tuple[type, float]:
+        end = await call_while_the_other_is_out(desk, why_the_other_is_out, back_after_s=9.0)
+        return type(end), anyio.current_time()
+
+    ended = two_lanes(simulate, path, Script(last=fault(kind)), Script(), act)
+    assert ended == (ends_with, pytest.approx(0.0, abs=0.1))
+
+
+def test_a_run_whose_only_other_server_stays_in_trouble_stops_after_a_while(simulate, path):
+    refusing, dead = Script(last=fault(FaultKind.QUOTA)), Script(is_there=False)
+
+    async def act(desk: Desk) -> tuple[Any, float]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_lanes, desk.limiter, desk.caller.stop)
+            end = await call_while_the_other_is_out(desk, FaultKind.CONNECTION, NEVER)
+            tasks.cancel_scope.cancel()
+        return end, anyio.current_time()
+
+    end, at = two_lanes(simulate, path, refusing, dead, act)
+    assert isinstance(end, StoppedError)
+    assert PATIENCE_S <= at <= PATIENCE_S + 3 * PROBE_EVERY_S
 
 
 def test_refused_calls_go_back_to_where_they_were_refused_when_no_other_server_is_left(
@@ -676,3 +736,34 @@ def test_a_paid_reply_is_kept_though_its_judge_fails(run, path):
 
     assert ask(path, "SELECT request_key, text FROM replies") == [("k", REPLY.text)]
     assert [result for result, _ in ask(path, ENDS)] == ["unjudged"]
+
+
+async def many_at_once(desk: Desk, workers: int, calls: int) -> float:
+    """Seconds that so many calls take, with so many at once that want to."""
+    positions = iter(range(calls))
+
+    async def work() -> None:
+        for position in positions:
+            await desk.call(str(position), position)
+
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(workers):
+            tasks.start_soon(work)
+    return anyio.current_time() - began
+
+
+def test_a_slow_disk_does_not_starve_the_servers(run, monkeypatch):
+    async def act(desk: Desk) -> float:
+        begin = desk.journal.begin_call
+
+        async def begin_late(*values: Any) -> None:
+            await anyio.sleep(0.4)
+            await begin(*values)
+
+        monkeypatch.setattr(desk.journal, "begin_call", begin_late)
+        return await many_at_once(desk, workers=128, calls=1280)
+
+    took_s = run(Script(last=After(1.0, REPLY)), act, {"max_in_flight": 64})
+
+    assert took_s < 1.5 * 1280 / 64

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mergeit_async.config import build_settings
 from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.lanes import OTHER_FILES
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.session import Session
 from mergeit_async.errors import UsageError
@@ -57,6 +59,23 @@ async def test_the_breaker_follows_the_places_that_tuning_opens(tmp_path):
         assert session.caller._breaker.in_flight == 16
         session.tune({"max_in_flight": 32})
         assert session.caller._breaker.in_flight == 64
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A low limit of open files that may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_the_limit_of_open_files_follows_the_places_that_tuning_opens(tmp_path):
+    async with open_session(tmp_path) as session:
+        session.tune({"max_in_flight": 300})
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert soft >= 2 * 300 + OTHER_FILES
 
 
 @pytest.mark.parametrize("changes", [{"rpm": 0}, {"max_in_flight": -1}, {"max_cost": 0.0}])

@@ -98,6 +98,23 @@ async def test_what_a_run_spent_counts_calls_that_were_left_open(tmp_path):
     assert (live.spent_usd, live.reserved_usd) == (0.25, 1.0)
 
 
+async def test_calls_in_doubt_stay_so_while_the_run_is_resumed(tmp_path):
+    run = RunDir(tmp_path / "run")
+    prices = {"http://here/v1": PriceSheet(1.0, 1.0, 1.0, "given")}
+    settings = build_settings({"dataset": tmp_path / "rows.jsonl"})
+    run.create(Record(settings, Identity("rows", {}), Stamp(1, 2), prices))
+    async with open_journal(run.journal) as killed:
+        await begin(killed, 1)
+    async with open_journal(run.journal) as resumed:
+        await begin(resumed, 2)
+        with run.locked():
+            live = read_status(run)
+
+    assert [call.position for call in live.unknown_calls] == [1]
+    assert (live.spent_usd, live.reserved_usd) == (1.0, 1.0)
+    assert [call.position for call in read_status(run).unknown_calls] == [1, 2]
+
+
 def test_a_run_is_running_while_it_is_locked_and_finished_once_it_has_a_result(run):
     with run.locked():
         assert read_status(run).state == "running"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ from socket import socketpair
 import anyio
 import orjson
 import pytest
-from filelock import Timeout
 
 from mergeit_async.engine.journal import make_journal, open_journal
 from mergeit_async.engine.tables import (
@@ -22,10 +22,11 @@ from mergeit_async.engine.tables import (
     open_writer,
     outcome_values,
     read_outcomes,
+    refusal,
     reply_values,
 )
 from mergeit_async.engine.writer import spawn_writer
-from mergeit_async.engine.writer_process import write
+from mergeit_async.engine.writer_process import serve
 from mergeit_async.records import ChatReply, Outcome, Status
 
 REPLY = ChatReply("the text", "stop", 12, 34, 5)
@@ -189,12 +190,45 @@ async def test_a_resumed_run_waits_for_the_writer_of_the_one_before_and_counts_i
             killed.writer.send_signal(signal.SIGCONT)
 
 
-def test_a_writer_does_not_wait_for_ever(path: Path):
+def test_a_writer_that_waits_for_another_says_so_and_does_not_wait_for_ever(path: Path):
     ours, theirs = socketpair()
-    with ours, theirs, path.with_suffix(".lock").open("w") as other:
+    with ours, path.with_suffix(".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(Timeout):
-            write(path, theirs, patience_s=0.1)
+        with theirs:
+            serve(path, theirs, notice_s=0.01, patience_s=0.1)
+        notice, end = map(orjson.loads, ours.makefile("rb"))
+    assert notice == [
+        f"Waiting for the process that still writes {path}; it belongs to a run that was killed."
+    ]
+    assert end == f"Another process still writes {path}; wait for it or end it, then resume."
+
+
+def test_a_batch_that_meets_damage_is_told_as_damage(path: Path):
+    pages = path.read_bytes()
+    path.write_bytes(pages[:4096] + b"\xff" * (len(pages) - 4096))
+    with running(path) as run:
+        run.socket.sendall(line_of(kept(1)))
+        assert "is damaged (database disk image is malformed)" in orjson.loads(run.answer())
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (sqlite3.SQLITE_CORRUPT_INDEX, "is damaged"),
+        (sqlite3.SQLITE_NOTADB, "is damaged"),
+        (sqlite3.SQLITE_ERROR, "is damaged"),
+        (sqlite3.SQLITE_IOERR_READ, "cannot be used"),
+        (sqlite3.SQLITE_BUSY, "cannot be used"),
+        (sqlite3.SQLITE_LOCKED, "cannot be used"),
+        (sqlite3.SQLITE_NOMEM, "cannot be used"),
+        (sqlite3.SQLITE_PERM, "cannot be used"),
+        (sqlite3.SQLITE_PROTOCOL, "cannot be used"),
+    ],
+)
+def test_only_what_sqlite_calls_damage_is_told_as_damage(path: Path, code: int, said: str):
+    error = sqlite3.OperationalError("its words")
+    error.sqlite_errorcode = code
+    assert f"{path} {said} (its words)" in str(refusal(path, error))
 
 
 def test_a_journal_that_cannot_be_opened_is_told_to_the_run(tmp_path: Path):

@@ -122,10 +122,12 @@ def test_a_duration_is_told_as_a_person_would(seconds, text):
     assert duration(seconds) == text
 
 
-def shown(progress: Progress, console: Console, seconds: float) -> str:
-    """What is displayed in so many seconds on a clock that jumps."""
+def shown(progress: Progress, console: Console, seconds: float, *, stopped_s: float = 0.0) -> str:
+    """What is displayed in so many seconds on a clock that jumps; after six it may be stopped."""
 
     async def act() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(6, loop.jump, stopped_s)
         with anyio.move_on_after(seconds):
             await show_progress(progress, console)
 
@@ -138,6 +140,12 @@ def test_where_there_is_no_terminal_a_line_is_written_every_few_seconds():
     console = Console(file=io.StringIO(), width=20)  # narrower than the line
     text = shown(merging(), console, seconds=17)
     assert [line[10:24] for line in text.splitlines()] == ["1,330 of 5,000"] * 3
+
+
+def test_a_process_that_was_stopped_for_a_while_does_not_make_up_for_lines():
+    console = Console(file=io.StringIO(), width=20)
+    text = shown(merging(), console, seconds=70, stopped_s=60)
+    assert len(text.splitlines()) == 2
 
 
 def test_on_a_terminal_the_bars_are_redrawn_in_place_and_cleared_at_the_end():
