@@ -1,7 +1,7 @@
 """The values that travel through a run, from a line of the dataset to a line of the result.
 
 All are immutable. Those of which every call makes some are named tuples: a frozen dataclass takes
-four times as long to make.
+more than twice as long to make.
 """
 
 from __future__ import annotations

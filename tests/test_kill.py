@@ -103,6 +103,16 @@ def answered_requests(run: Path) -> list[bytes]:
     ]
 
 
+def resume_once(run: Path, server: Simulator) -> subprocess.CompletedProcess[str]:
+    """Resume a run to its end; nothing that it has a reply to may be asked again."""
+    answered = answered_requests(run)
+    before = [server.stats.arrivals_of(body) for body in answered]
+    done = call("resume", run)
+    assert done.returncode == 0, done.stderr
+    assert [server.stats.arrivals_of(body) for body in answered] == before
+    return done
+
+
 def wait_for_first_answers(run: Path, process: subprocess.Popen[str], wanted: int) -> None:
     """Wait until the journal of a running process holds some replies."""
     for _ in range(400):
@@ -168,10 +178,7 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_sends_nothing_twice(
         shutil.rmtree(run, ignore_errors=True)
         done = call("run", EXAMPLES, "--out", run, "--base-url", server.url, *OPTIONS)
     else:
-        answered = answered_requests(run)
-        before = [server.stats.arrivals_of(body) for body in answered]
-        done = call("resume", run)
-        assert [server.stats.arrivals_of(body) for body in answered] == before
+        done = resume_once(run, server)
 
     assert done.returncode == 0, done.stderr
     assert hashes(run) == undisturbed
@@ -195,11 +202,7 @@ def test_a_signal_drains_what_is_in_flight_and_the_run_resumes(
     assert unknown == (0,)
     assert not (run / "merged.jsonl").exists()
 
-    answered = answered_requests(run)
-    before = [server.stats.arrivals_of(body) for body in answered]
-    done = call("resume", run)
-    assert done.returncode == 0, done.stderr
-    assert [server.stats.arrivals_of(body) for body in answered] == before
+    resume_once(run, server)
     assert hashes(run) == undisturbed
 
 
@@ -247,11 +250,7 @@ def test_a_run_whose_writer_is_killed_stops_and_resumes_to_the_same_bytes(
     ]
     assert "Traceback" not in stderr
     assert "Exception" not in stderr
-    answered = answered_requests(run)
-    before = [server.stats.arrivals_of(body) for body in answered]
-    done = call("resume", run)
-    assert done.returncode == 0, done.stderr
-    assert [server.stats.arrivals_of(body) for body in answered] == before
+    resume_once(run, server)
     assert hashes(run) == undisturbed
 
 

@@ -195,14 +195,15 @@ class Caller:
         lane = call.slot.lane
         cost = lane.cost(reply, call.reserved)
         self._budget.settle(call.reserved, cost)
+        failure = None
         try:
             judgement = judge(reply)
-        except Exception:  # the reply is paid for, whatever is wrong with its judge
-            end = CallEnd(UNJUDGED, cost, 200, None, lane.name, call.slot.latency_s)
-            await self._journal.settle_call(call.number, request, reply, end, None)
-            raise
+        except Exception as error:  # the reply is paid for, whatever is wrong with its judge
+            judgement, failure = Judgement(UNJUDGED, None), error
         end = CallEnd(judgement.verdict, cost, 200, None, lane.name, call.slot.latency_s)
         await self._journal.settle_call(call.number, request, reply, end, judgement.outcome)
+        if failure is not None:
+            raise failure
         return judgement
 
     async def _race(
