@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
@@ -17,8 +17,7 @@ from mergeit_async.data.atomic import write_atomically
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedGroup:
+class PlannedGroup(NamedTuple):
     """A group as planned: `rows` are indices into the row store, in row order."""
 
     position: int
@@ -137,8 +136,11 @@ class PlanFolder:
 
 
 def _groups(topic: int, saved: np.lib.npyio.NpzFile) -> Iterator[PlannedGroup]:
-    first = int(saved["first_position"])
-    sizes, similarities = saved["sizes"], saved["similarities"]
-    members = np.split(saved["members"], np.cumsum(sizes)[:-1]) if len(sizes) else []
-    for offset, (rows, similarity) in enumerate(zip(members, similarities, strict=True)):
-        yield PlannedGroup(first + offset, topic, tuple(rows.tolist()), float(similarity))
+    position = int(saved["first_position"])
+    members, start = saved["members"].tolist(), 0
+    # Plain lists: a resumed run goes through all that earlier sessions have merged.
+    for size, similarity in zip(
+        saved["sizes"].tolist(), saved["similarities"].tolist(), strict=True
+    ):
+        yield PlannedGroup(position, topic, tuple(members[start : start + size]), similarity)
+        position, start = position + 1, start + size

@@ -6,7 +6,7 @@ resumed run has the plan it began with, whatever machine it goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -77,16 +77,18 @@ class Planner:
         labels = self.labels(vectors)
         yield from self._plan_topics(unique, vectors, labels)
 
-    def is_merged(self, finished: Container[int]) -> bool:
+    def is_merged(self, finished: Collection[int]) -> bool:
         """Whether the whole plan is saved and all its groups are among the `finished`."""
         if not self._folder.holds(self._folder.labels, self._made_from("labels")):
             return False
-        made_from = self._made_from("topics")
-        for topic in range(int(np.load(self._folder.labels).max(initial=-1)) + 1):
-            planned = self._folder.read_topic(topic, made_from)
-            if planned is None or any(group.position not in finished for group in planned.groups):
-                return False
-        return True
+        n_topics = int(np.load(self._folder.labels, mmap_mode="r").max(initial=-1)) + 1
+        if self._folder.count_topics() < n_topics:
+            return False
+        if n_topics == 0:
+            return True
+        # Topics are planned in their order, and positions count on from one to the next.
+        last = self._folder.read_topic(n_topics - 1, self._made_from("topics"))
+        return last is not None and len(finished) >= last.first_position + len(last.groups)
 
     def load_group(self, planned: PlannedGroup) -> Group:
         """A planned group with its rows."""

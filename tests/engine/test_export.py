@@ -97,7 +97,7 @@ def run(tmp_path: Path) -> Run:
             "group at position 9 has no outcome; .* resume",
         ),
         (
-            [topic(0, [0, 1, 2, 3], [0, 1, 2, 3], replace(PAIR, rows=(0, 1)))],
+            [topic(0, [0, 1, 2, 3], [0, 1, 2, 3], PAIR._replace(rows=(0, 1)))],
             "outcome at position 0 is of another group",
         ),
     ],
@@ -184,7 +184,7 @@ def test_the_originals_of_a_group_without_a_merge_stay_and_say_why(tmp_path, sta
     outcome = run.outcome(PAIR, status)
     run.conclude(outcome)
 
-    summary = run.export(topic(3, [0, 1, 2], [0, 2], replace(PAIR, topic=3)))
+    summary = run.export(topic(3, [0, 1, 2], [0, 2], PAIR._replace(topic=3)))
 
     assert run.lines("merged.jsonl") == [
         dict(zip(("instruction", "input", "output"), fields(run.rows[place]), strict=True))

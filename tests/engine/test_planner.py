@@ -211,3 +211,27 @@ def test_a_limit_needs_no_more_vectors_than_it_leaves_records(given):
 def test_a_dataset_of_rejects_alone_has_an_empty_plan(given):
     write_dataset(given.dataset, *(record(number, output="") for number in range(N_ROWS)))
     assert list(given.planner().topics()) == []
+
+
+def test_a_plan_is_merged_when_all_its_groups_have_ended(given):
+    planner = given.planner()
+    positions = [group.position for topic in planner.topics() for group in topic.groups]
+    assert planner.is_merged(positions)
+    assert not planner.is_merged(positions[1:])
+    assert not planner.is_merged(positions[:-1])
+
+
+@pytest.mark.parametrize("lost", ["labels.npy", *TOPICS])
+def test_a_plan_that_is_not_saved_whole_is_not_merged(given, lost):
+    planner = given.planner()
+    positions = [group.position for topic in planner.topics() for group in topic.groups]
+    given.files()[lost].unlink()
+    assert not planner.is_merged(positions)
+
+
+def test_a_plan_without_rows_is_merged(given):
+    write_dataset(given.dataset, record(0, output=None))
+    np.save(given.vectors, np.ones((1, 8)))
+    planner = given.planner()
+    assert list(planner.topics()) == []
+    assert planner.is_merged([])
