@@ -36,7 +36,6 @@ from mergeit_async.engine.tables import (
     connect_reader,
     connect_writer,
     forget_all,
-    forget_failures,
     has_entries,
     has_only_failures,
     refusal,
@@ -147,9 +146,10 @@ class Job:
             self.run_dir.tuning.unlink(missing_ok=True)
             self.run_dir.write_record(self._record)
             if retry_failed:
-                self._forget_failures()
+                # An unfinished run has no result: it appears again when the retries have ended.
+                self.run_dir.merged.unlink(missing_ok=True)
             with anyio.CancelScope() as self._before_pipeline:
-                await self._merge(observe)
+                await self._merge(observe, retry_failed)
             if self._before_pipeline.cancelled_caught:
                 raise StoppedError("Stopped on request; nothing was in flight.")
             self._refuse_total_failure()
@@ -189,13 +189,15 @@ class Job:
         if errors and not (has_left_early and isinstance(errors[0], StoppedError)):
             raise errors[0]
 
-    async def _merge(self, observe: Callable[[Outcome], None]) -> None:
+    async def _merge(self, observe: Callable[[Outcome], None], retry_failed: bool) -> None:
         reuse = RunDir(self.settings.reuse).journal if self.settings.reuse else None
         async with AsyncExitStack() as stack:
             tell = self.progress.notices.append
             journal = await stack.enter_async_context(
                 open_journal(self.run_dir.journal, reuse=reuse, tell=tell)
             )
+            if retry_failed:
+                await journal.reopen_failed()
             self.progress.resumed = len(journal.finished)
             if self._planner.is_merged(journal.finished):
                 return
@@ -285,12 +287,6 @@ class Job:
             return False
         with closing(connect_reader(self.run_dir.journal)) as journal:
             return has_entries(journal)
-
-    def _forget_failures(self) -> None:
-        # An unfinished run has no result: it appears again when the retries have ended.
-        self.run_dir.merged.unlink(missing_ok=True)
-        with closing(connect_writer(self.run_dir.journal)) as journal:
-            forget_failures(journal)
 
     def _export(self) -> Summary:
         self.progress.enter("exporting")

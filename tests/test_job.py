@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ N_ROWS = 48
 SERVER = SimulatorSettings(latency_s=0.01, content_fault_rate=0.3, seed=4)
 # What a job without a server is begun with; nothing listens there.
 NOWHERE = "http://127.0.0.1:9/v1"
+# As if every call so far had found no server.
+FAIL_ALL = (
+    "UPDATE outcomes SET status = 'failed', reason = 'connection', instruction = NULL,"
+    " input = NULL, output = NULL"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +214,26 @@ async def test_a_result_with_failed_groups_goes_away_until_their_retries_have_en
             await job.run(retry_failed=True)
         assert not (run / "merged.jsonl").exists()
         await Job.reopen(run).run()
+    assert hashes(run) == undisturbed
+
+
+async def test_failures_that_a_late_writer_still_commits_are_retried_too(
+    dataset, tmp_path, undisturbed
+):
+    run = tmp_path / "run"
+    async with Simulator(SERVER) as server:
+        await stop_on_the_way(Job.begin(settings(dataset, server.url), run))
+        job = Job.reopen(run)
+        with job.run_dir.journal.with_suffix(".lock").open("w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(job.run, retry_failed=True))
+                with anyio.fail_after(8):
+                    while not job.progress.notices:  # noqa: ASYNC110 - nothing tells of a notice
+                        await anyio.sleep(0.05)
+                with closing(sqlite3.connect(job.run_dir.journal)) as journal, journal:
+                    journal.execute(FAIL_ALL)
+                fcntl.flock(other, fcntl.LOCK_UN)
     assert hashes(run) == undisturbed
 
 

@@ -32,6 +32,7 @@ from mergeit_async.engine.tables import (
     BEGIN_CALL,
     DROP_OUTCOME,
     END_CALL,
+    FAILED,
     FINISHED,
     LEAVE_OPEN,
     NEXT_CALL,
@@ -107,6 +108,7 @@ class Journal:
         self.spent: float = own.execute(SPENT).fetchone()[0]
         self._path = path
         self._writer = writer
+        self._own = own
         # A reply of this very session is never asked for again.
         self._with_replies = [reader for reader in readers if has_replies(reader)]
         self._next_call: int = own.execute(NEXT_CALL).fetchone()[0]
@@ -171,6 +173,12 @@ class Journal:
             self._pending.add(DROP_OUTCOME, (position,))
             self.finished.discard(position)
         self._wake.set()
+
+    async def reopen_failed(self) -> None:
+        """Open those groups again that never got a reply, so that they are sent again."""
+        self.drop_outcomes([position for (position,) in self._own.execute(FAILED)])
+        # Within one batch, what is dropped would go after what is added.
+        await self.flush()
 
     async def flush(self) -> None:
         """Wait until all that was recorded is on disk, or cannot be written."""

@@ -89,7 +89,7 @@ ONLY_FAILURES = (
     "SELECT reason || ': ' || detail FROM outcomes WHERE NOT EXISTS"
     f" (SELECT 1 FROM outcomes WHERE NOT coalesce({UNANSWERED}, 0)) ORDER BY position DESC LIMIT 1"
 )
-FORGET_FAILURES = "DELETE FROM outcomes WHERE status = 'failed'"
+FAILED = "SELECT position FROM outcomes WHERE status = 'failed'"
 FORGET_ALL = "DELETE FROM outcomes"
 
 # What SQLite says of a file that is not whole; ERROR stands for tables or columns that are not
@@ -154,12 +154,6 @@ def read_outcomes(connection: sqlite3.Connection) -> Iterator[Outcome]:
 def has_replies(connection: sqlite3.Connection) -> bool:
     """Whether any reply was paid for."""
     return bool(connection.execute(HAS_REPLIES).fetchone()[0])
-
-
-def forget_failures(connection: sqlite3.Connection) -> int:
-    """Drop the outcomes of failed groups so that they run again; returns how many."""
-    with connection:
-        return connection.execute(FORGET_FAILURES).rowcount
 
 
 def forget_all(connection: sqlite3.Connection) -> None:
