@@ -7,7 +7,7 @@ more than twice as long to make.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,8 +17,7 @@ MOST_TOKENS_AROUND = 16
 NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """The three text fields of one instruction-tuning example, without identity."""
 
     instruction: str
@@ -128,12 +127,11 @@ class RateLimits:
     tokens: Quota | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatReply:
+class ChatReply(NamedTuple):
     """What the server answered. Token counts are as reported, or None where it reports none.
 
     `cached_tokens` are those of `prompt_tokens` that the server had in its prompt cache. `limits`
-    is what the headers said; it is no part of the reply's content.
+    is what the headers said; the journal does not keep it.
     """
 
     text: str
@@ -141,7 +139,7 @@ class ChatReply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
-    limits: RateLimits | None = field(default=None, compare=False)
+    limits: RateLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +158,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one group.
 
     `merged` is set exactly when `status` is MERGED; otherwise the originals stay, and `reason`

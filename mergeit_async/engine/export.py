@@ -123,7 +123,7 @@ class Exporter:
             for topic in topics:
                 self._n_topics += 1
                 for entry in self._topic_entries(topic, outcomes):
-                    write_line(merged, asdict(entry.example))
+                    write_line(merged, entry.example._asdict())
                     write_line(lineage, entry.lineage)
                 for record in self._left_out(topic):
                     write_line(filtered, record)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,7 +121,7 @@ def test_the_order_is_that_of_the_plan_whatever_the_order_of_the_outcomes(tmp_pa
         for position in range(4)
     ]
     outcomes = [
-        replace(run.outcome(group), merged=Example(f"Group {group.position}.", "", "Yes."))
+        run.outcome(group)._replace(merged=Example(f"Group {group.position}.", "", "Yes."))
         for group in groups
     ]
     run.conclude(*(outcomes[position] for position in (2, 0, 3, 1)))

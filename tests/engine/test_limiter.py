@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -123,7 +122,7 @@ def settle(limiter: Limiter, granted: Slot, reply: ChatReply) -> None:
 def test_tokens_that_were_not_used_are_given_back(simulate):
     async def act() -> float:
         limiter = Limiter([lane(tpm=60_000)])
-        settle(limiter, await limiter.acquire(2000), replace(REPLY, completion_tokens=95))
+        settle(limiter, await limiter.acquire(2000), REPLY._replace(completion_tokens=95))
         async with slot(limiter, 100):
             return anyio.current_time()
 
@@ -319,7 +318,7 @@ def test_what_a_server_says_is_left_is_obeyed_before_the_first_refusal(simulate)
     async def act() -> float:
         limiter = Limiter([lane()])
         limits = RateLimits(requests=Quota(per_minute=600, remaining=0, reset_s=5))
-        settle(limiter, await limiter.acquire(1), replace(REPLY, limits=limits))
+        settle(limiter, await limiter.acquire(1), REPLY._replace(limits=limits))
         told_at = anyio.current_time()
         await grant_times(limiter, [1] * 10)
         return anyio.current_time() - told_at
