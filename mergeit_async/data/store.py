@@ -148,8 +148,9 @@ class Batch:
 
     def row(self, place: int) -> Row:
         """The row at `place` of this batch."""
+        end = place + 1
         row_id, instruction, given, output = [
-            data[ends[place] : ends[place + 1]].tobytes().decode() for ends, data in self._texts
+            str(data[ends[place] : ends[end]], "utf-8") for ends, data in self._texts
         ]
         is_duplicate = self._duplicate_bits[place >> 3] >> (place & 7) & 1
         first = _cut(self._duplicate_of, place) if is_duplicate else None
@@ -174,7 +175,7 @@ def _view(column: pa.LargeStringArray) -> Texts:
 
 def _cut(column: Texts, place: int) -> str:
     ends, data = column
-    return data[ends[place] : ends[place + 1]].tobytes().decode()
+    return str(data[ends[place] : ends[place + 1]], "utf-8")
 
 
 def _batch_rows(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -22,6 +22,8 @@ _TRIVIAL_WORDS = frozenset(
     ("a", "also", "an", "and", "below", "following", "given", "please", "that", "the", "then")
 )
 _TRIVIAL_CHARACTERS = 60
+# How many characters one can become when its case is folded.
+_LONGEST_FOLD = 3
 _WORD = re.compile(r"\w+")
 
 # Talk of the merging itself, in any field.
@@ -79,9 +81,8 @@ _LINE_SIGN = re.compile(
     |(?:merged|combined|new|final)\ (?:instruction|input|output|response)))""",
     re.VERBOSE,
 )
-_OMISSION_WORDS = ("TODO", "ame as ")
 # IGNORECASE takes the first two for an i and the third for no letter, casefold does neither.
-_UNFOLDABLE = "ıİ\u0345"
+_UNFOLDABLE = frozenset("ıİ\u0345")
 
 
 def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
@@ -110,16 +111,25 @@ def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
 
 def _find_copied(merged: Example, folded: str, sources: Sequence[Row]) -> Iterator[Row]:
     """The sources of which instruction and output, or all but trivial words, are the merge's."""
-    instruction = _fold(merged.instruction)
     for row in sources:
-        asks_same = _fold(row.instruction) == instruction
-        if asks_same and _fold(row.output) == _fold(merged.output):
+        if _is_same(row.instruction, merged.instruction) and _is_same(row.output, merged.output):
             yield row
-        if _has_same_words(folded, _join(row).casefold()):
+        if _has_same_words(folded, _join(row)):
             yield row
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two texts differ in case and white space at most."""
+    words, others = one.split(), other.split()
+    return len(words) == len(others) and " ".join(words).casefold() == " ".join(others).casefold()
 
 
 def _has_same_words(ours: str, theirs: str) -> bool:
+    """Whether `ours`, which is folded, and `theirs` differ by trivial words at most."""
+    most = len(theirs) if theirs.isascii() else _LONGEST_FOLD * len(theirs)
+    if not len(theirs) - _TRIVIAL_CHARACTERS <= len(ours) <= most + _TRIVIAL_CHARACTERS:
+        return False  # before it is folded
+    theirs = theirs.casefold()
     if abs(len(ours) - len(theirs)) > _TRIVIAL_CHARACTERS:
         return False
     mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs))
@@ -134,16 +144,23 @@ def _is_suspect(text: str, folded: str) -> bool:
     return (
         _has_leak_phrase(folded)
         or _LINE_SIGN.search(folded) is not None
-        or _has_any(_OMISSION_WORDS, text)
-        or (_has_any("[<({", text) and _PLACEHOLDER.search(text) is not None)
+        or "TODO" in text
+        or "ame as " in text
+        or (_has_bracket(text) and _PLACEHOLDER.search(text) is not None)
         or "`" in text
-        or _has_any(_UNFOLDABLE, text)
+        or not (text.isascii() or _UNFOLDABLE.isdisjoint(text))
     )
 
 
+def _has_bracket(text: str) -> bool:
+    return "[" in text or "<" in text or "(" in text or "{" in text
+
+
 def _has_leak_phrase(folded: str) -> bool:
-    words = filter(folded.__contains__, _LEAK_PHRASES)
-    return any(_has_any(_LEAK_PHRASES[word], folded) for word in words)
+    for word, phrases in _LEAK_PHRASES.items():
+        if word in folded and _has_any(phrases, folded):
+            return True
+    return False
 
 
 def _find_field_defects(field: str, merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
@@ -192,10 +209,6 @@ def _texts(sources: Sequence[Row]) -> Iterator[str]:
 
 def _join(row: Example | Row) -> str:
     return f"\n{row.instruction}\n{row.input}\n{row.output}"
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.split()).casefold()
 
 
 def _excerpt(text: str) -> str:
