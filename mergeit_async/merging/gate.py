@@ -82,7 +82,7 @@ _LINE_SIGN = re.compile(
     re.VERBOSE,
 )
 # IGNORECASE takes the first two for an i and the third for no letter, casefold does neither.
-_UNFOLDABLE = frozenset("ıİ\u0345")
+_UNFOLDABLE = "ıİ\u0345"
 
 
 def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
@@ -148,7 +148,7 @@ def _is_suspect(text: str, folded: str) -> bool:
         or "ame as " in text
         or (_has_bracket(text) and _PLACEHOLDER.search(text) is not None)
         or "`" in text
-        or not (text.isascii() or _UNFOLDABLE.isdisjoint(text))
+        or (not text.isascii() and _has_any(_UNFOLDABLE, text))
     )
 
 

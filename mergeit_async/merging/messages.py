@@ -66,16 +66,19 @@ def build_request(
     )
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens `text` has, without any model's vocabulary.
+def estimate_tokens(*texts: str) -> int:
+    """About how many tokens these texts have, without any model's vocabulary.
 
     Four bytes a token for ASCII, as BPE vocabularies do on English; each further UTF-8 byte of a
     character counts one and a half, which makes about one token of a Chinese, Japanese or Hindi
     character and 0.6 of a Cyrillic or Greek one. Dense code and old vocabularies need up to a
     third more, so this guess feeds limits and reservations and is settled by the reported usage.
     """
-    n_bytes = len(text) if text.isascii() else len(text.encode(errors="replace"))
-    return -((len(text) - 3 * n_bytes) // 8)
+    tokens = 0
+    for text in texts:
+        n_bytes = len(text) if text.isascii() else len(text.encode(errors="replace"))
+        tokens -= (len(text) - 3 * n_bytes) // 8
+    return tokens
 
 
 # The preamble is one tuple per prompt version and is hashed once, not once a request.
@@ -90,8 +93,4 @@ def _turn_tokens(turn: Message) -> int:
 
 
 def _source_tokens(rows: Sequence[Row]) -> int:
-    estimates = [
-        estimate_tokens(row.instruction) + estimate_tokens(row.input) + estimate_tokens(row.output)
-        for row in rows
-    ]
-    return sum(estimates)
+    return sum([estimate_tokens(row.instruction, row.input, row.output) for row in rows])

@@ -69,7 +69,10 @@ def _read_whole(text: str) -> dict[str, str] | None:
         return None
     if not isinstance(value, dict) or value.keys() != _KEYS:
         return None
-    return value if all(isinstance(item, str) for item in value.values()) else None
+    for item in value.values():
+        if not isinstance(item, str):
+            return None
+    return value
 
 
 def _answers(value: dict[str, Any]) -> bool:
@@ -99,10 +102,12 @@ def _is_unicode(text: str) -> bool:
 
 def _to_example(texts: dict[str, str]) -> Example:
     given = _normalise(texts["input"])
-    if given.strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
+    if given and given.strip("<>[](){}\"'`\\., ").casefold() in _NO_INPUT:
         given = ""
     return Example(_normalise(texts["instruction"]), given, _normalise(texts["output"]))
 
 
 def _normalise(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.strip()

@@ -74,6 +74,10 @@ def to_json_line(value: Any, fence: str = "") -> str:
         return str(value)  # raises, and names what is undefined
     if isinstance(value, Gap):
         return value.leave(fence)
+    return _write_line(value, fence)
+
+
+def _write_line(value: Any, fence: str) -> str:
     text = orjson.dumps(value).decode()
     if fence and "<" in text:
         text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(
@@ -87,7 +91,7 @@ def to_json_line(value: Any, fence: str = "") -> str:
 
 def _fill_frame(template: Template, values: Sequence[dict[str, str]]) -> str:
     frame = render_frame(template, len(values))
-    return frame.text % tuple([to_json_line(values[at], fence) for at, fence in frame.lines])
+    return frame.text % tuple([_write_line(values[at], fence) for at, fence in frame.lines])
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
