@@ -88,10 +88,8 @@ async def run_engine(workload: Workload, server: Server, in_flight: int, folder:
     ):
         lane = Lane(provider, Ceilings(in_flight), asyncio.get_running_loop().time())
         caller = Caller(Limiter([lane]), journal, Budget(), timeout_s=60, max_tries=3)
-        merger = ChatMerger(workload.build, caller, journal, max_attempts=1)
-        pipeline = Pipeline(
-            merger, workload.load, journal.finished, workers=2 * in_flight, observe=count
-        )
+        merger = ChatMerger(workload.load, workload.build, caller, journal, max_attempts=1)
+        pipeline = Pipeline(merger, journal.finished, workers=2 * in_flight, observe=count)
         await pipeline.run(workload.topics())
     return merged
 

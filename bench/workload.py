@@ -67,11 +67,9 @@ async def opened_pipeline(
         open_journal(journal) as writer,
         open_session(build_settings(asked), {}, writer, lambda _: None) as session,
     ):
-        merger = ChatMerger(workload.build, session.caller, writer, max_attempts=1)
+        merger = ChatMerger(workload.load, workload.build, session.caller, writer, max_attempts=1)
         workers = 2 * settings["max_in_flight"]
-        yield Pipeline(
-            merger, workload.load, writer.finished, workers=workers, observe=lambda _: None
-        )
+        yield Pipeline(merger, writer.finished, workers=workers, observe=lambda _: None)
 
 
 @contextmanager

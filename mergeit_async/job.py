@@ -67,7 +67,7 @@ class Job:
         self._is_new = is_new
         self._prompt = prompt
         self._planner = Planner(run, self.settings, record.identity, self.progress)
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Pipeline[Any] | None = None
         self._before_pipeline: anyio.CancelScope | None = None
         self.is_draining = False
 
@@ -209,7 +209,6 @@ class Job:
 
             self._pipeline = Pipeline(
                 merger,
-                self._planner.load_group,
                 journal.finished,
                 workers=workers,
                 observe=count,
@@ -219,10 +218,12 @@ class Job:
                 self._pipeline.drain()
             await self._pipeline.run(self._planner.topics())
 
-    async def _choose_merger(self, journal: Journal, stack: AsyncExitStack) -> tuple[Merger, int]:
+    async def _choose_merger(
+        self, journal: Journal, stack: AsyncExitStack
+    ) -> tuple[Merger[Any], int]:
         settings = self.settings
         if self._prompt is None:
-            return ComposeMerger(journal), COMPOSE_WORKERS
+            return ComposeMerger(self._planner.load_group, journal), COMPOSE_WORKERS
         session = await stack.enter_async_context(
             open_session(settings, self._record.prices, journal, self._stop)
         )
@@ -232,7 +233,9 @@ class Job:
         tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
         self.progress.session = session
         build = request_builder(settings, self._prompt)
-        merger = ChatMerger(build, session.caller, journal, settings.max_attempts)
+        merger = ChatMerger(
+            self._planner.load_group, build, session.caller, journal, settings.max_attempts
+        )
         return merger, WORKERS_PER_PLACE * session.limiter.places
 
     def _tell_unpriced(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mergeit_async.config import Settings
 from mergeit_async.engine.caller import Caller, GaveUp, Judgement
 from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.journal import Journal
+from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.merging.compose import compose
 from mergeit_async.merging.gate import check_merge
 from mergeit_async.merging.messages import build_request
@@ -24,16 +25,22 @@ from mergeit_async.records import (
 )
 from mergeit_async.templates.version import PromptVersion
 
+# What a merge begins with.
+Draft = TypeVar("Draft")
 ACCEPTED = "accepted"
 # For prompts that name none; the temperature is the paper's.
 DEFAULT_PARAMETERS: dict[str, float | int] = {"temperature": 0.25, "max_output_tokens": 4096}
 
 
-class Merger(Protocol):
+class Merger(Protocol[Draft]):
     """Brings one group to its end and commits that to the journal."""
 
-    async def merge(self, group: Group) -> Outcome:
-        """The outcome of `group`, durable."""
+    def draft(self, planned: PlannedGroup) -> Draft:
+        """A group with all that its merge begins with."""
+        ...
+
+    async def merge(self, draft: Draft) -> Outcome:
+        """The outcome of a group, durable."""
         ...
 
     def stop(self, error: Exception) -> None:
@@ -43,8 +50,13 @@ class Merger(Protocol):
 class ComposeMerger:
     """Composes a group's rows into one without any model (`offline/compose`)."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, load_group: Callable[[PlannedGroup], Group], journal: Journal) -> None:
+        self._load_group = load_group
         self._journal = journal
+
+    def draft(self, planned: PlannedGroup) -> Group:
+        """A group with its rows."""
+        return self._load_group(planned)
 
     async def merge(self, group: Group) -> Outcome:
         """The composition of `group`, or its originals where the gate refuses that."""
@@ -67,11 +79,13 @@ class ChatMerger:
 
     def __init__(
         self,
+        load_group: Callable[[PlannedGroup], Group],
         build: Callable[[Group, int], ChatRequest],
         caller: Caller,
         journal: Journal,
         max_attempts: int,
     ) -> None:
+        self._load_group = load_group
         self._build = build
         self._caller = caller
         self._journal = journal
@@ -79,12 +93,18 @@ class ChatMerger:
         self._given_up: list[int] = []
         self._error: Exception | None = None
 
-    async def merge(self, group: Group) -> Outcome:
-        """The first accepted merge of `group`, or its originals after `max_attempts` replies."""
+    def draft(self, planned: PlannedGroup) -> tuple[Group, ChatRequest]:
+        """A group with its rows, and its first request."""
+        group = self._load_group(planned)
+        return group, self._build(group, 0)
+
+    async def merge(self, draft: tuple[Group, ChatRequest]) -> Outcome:
+        """The first accepted merge of a group, or its originals after `max_attempts` replies."""
+        group, request = draft
         sample = 0
         while True:
             try:
-                judgement = await self._draw(group, sample)
+                judgement = await self._draw(group, request)
             except GaveUp as end:
                 outcome = give_up(group, sample, end)
                 self._given_up.append(outcome.position)
@@ -96,6 +116,7 @@ class ChatMerger:
             if judgement.outcome is not None:
                 return judgement.outcome
             sample += 1
+            request = self._build(group, sample)
 
     def stop(self, error: Exception) -> None:
         """Send nothing more; what is in flight is finished.
@@ -108,12 +129,11 @@ class ChatMerger:
         self._journal.drop_outcomes(self._given_up)
         self._given_up.clear()
 
-    async def _draw(self, group: Group, sample: int) -> Judgement:
-        """Judge the `sample`-th reply, known from earlier or asked for now."""
-        request = self._build(group, sample)
+    async def _draw(self, group: Group, request: ChatRequest) -> Judgement:
+        """Judge the reply to `request`, known from earlier or asked for now."""
 
         def judge(reply: ChatReply) -> Judgement:
-            return self._judge(group, sample, reply)
+            return self._judge(group, request.sample, reply)
 
         reply = self._journal.known_reply(request.key)
         if reply is None:

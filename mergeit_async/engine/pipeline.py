@@ -7,27 +7,32 @@ planner that is ahead waits, and the first request leaves before the last topic 
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from types import TracebackType
+from typing import Generic
 
 import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from mergeit_async.engine.mergers import Merger
+from mergeit_async.engine.mergers import Draft, Merger
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.errors import StoppedError
-from mergeit_async.records import Group, Outcome
+from mergeit_async.records import Outcome
 
 # Planned while the groups of an earlier topic are being merged; then the planner waits.
 TOPICS_AHEAD = 4
+# One after the other, drafts take a tenth of the event loop's time less than each at its turn.
+DRAFTS_AT_ONCE = 32
 # New objects, net of those freed, between two searches for cycles.
 OBJECTS_PER_COLLECTION = 50_000
 
 
-class Pipeline:
+class Pipeline(Generic[Draft]):
     """Merges all groups of a plan that are not `finished` yet; may be told to drain.
 
     Nothing under way is ever cut off: a cancelled run drains too, and so does one in which a
@@ -36,8 +41,7 @@ class Pipeline:
 
     def __init__(
         self,
-        merger: Merger,
-        load_group: Callable[[PlannedGroup], Group],
+        merger: Merger[Draft],
         finished: Container[int],
         *,
         workers: int,
@@ -45,7 +49,6 @@ class Pipeline:
         on_error: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._merger = merger
-        self._load_group = load_group
         self._finished = finished
         self._workers = workers
         self._observe = observe
@@ -95,7 +98,7 @@ class Pipeline:
 
     async def _work(self, topics: Iterable[PlannedTopic], done: anyio.Event) -> None:
         send, receive = anyio.create_memory_object_stream[PlannedTopic](TOPICS_AHEAD)
-        feed = Feed(receive)
+        feed = Feed(receive, self._finished, self._merger.draft)
         with anyio.CancelScope(shield=True), receive, rare_collections():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._plan, send, topics)
@@ -114,16 +117,14 @@ class Pipeline:
             except Exception as error:
                 self.drain(error)
 
-    async def _consume(self, feed: Feed) -> None:
-        async for planned in feed:
-            if self._error is not None:
-                return
-            if planned.position in self._finished:
-                continue
-            try:
-                self._observe(await self._merger.merge(self._load_group(planned)))
-            except Exception as error:
-                self.drain(error)
+    async def _consume(self, feed: Feed[Draft]) -> None:
+        try:
+            async for draft in feed:
+                if self._error is not None:
+                    return
+                self._observe(await self._merger.merge(draft))
+        except Exception as error:
+            self.drain(error)
 
 
 @contextmanager
@@ -143,30 +144,48 @@ def rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-class Feed:
-    """The groups of a stream of topics, one by one, for many workers at once."""
+class Feed(Generic[Draft]):
+    """The groups of a stream of topics, drafted one by one, for many workers at once.
 
-    def __init__(self, topics: MemoryObjectReceiveStream[PlannedTopic]) -> None:
+    Without those that are `finished`.
+    """
+
+    def __init__(
+        self,
+        topics: MemoryObjectReceiveStream[PlannedTopic],
+        finished: Container[int],
+        draft: Callable[[PlannedGroup], Draft],
+    ) -> None:
         self._topics = topics
+        self._finished = finished
+        self._draft = draft
         self._groups: Iterator[PlannedGroup] = iter(())
+        self._drafts: deque[Draft] = deque()
         # One worker at a time waits for the next topic; the others wait for that worker.
         self._turn = anyio.Lock(fast_acquire=True)
 
-    def __aiter__(self) -> Feed:
+    def __aiter__(self) -> Feed[Draft]:
         return self
 
-    async def __anext__(self) -> PlannedGroup:
-        """The next group; waits only where the planner is behind."""
-        if (group := next(self._groups, None)) is not None:
-            return group
+    async def __anext__(self) -> Draft:
+        """The next draft; waits only where the planner is behind."""
+        if self._has_draft():
+            return self._drafts.popleft()
         async with self._turn:
-            while (group := next(self._groups, None)) is None:
+            while not self._has_draft():
                 try:
                     topic = await self._topics.receive()
                 except anyio.EndOfStream:
                     raise StopAsyncIteration from None
-                self._groups = iter(topic.groups)
-            return group
+                self._groups = iter(
+                    [group for group in topic.groups if group.position not in self._finished]
+                )
+            return self._drafts.popleft()
+
+    def _has_draft(self) -> bool:
+        if not self._drafts:
+            self._drafts.extend(map(self._draft, islice(self._groups, DRAFTS_AT_ONCE)))
+        return bool(self._drafts)
 
 
 async def plan_into(

@@ -12,13 +12,14 @@ import pytest
 from mergeit_async.config import build_settings
 from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
-from mergeit_async.engine.journal import open_journal
+from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, request_builder
+from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
 from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.providers.http import HttpChat
-from mergeit_async.records import ChatReply, ChatRequest, Group, Row, Status
+from mergeit_async.records import ChatReply, ChatRequest, Group, Outcome, Row, Status
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
@@ -31,6 +32,7 @@ ROWS = (
     Row("a", "Name a river in France.", "", "The Loire.", 0, 1),
     Row("b", "Name a river in Spain.", "", "The Ebro.", 1, 2),
 )
+PLANNED = PlannedGroup(5, 0, (0, 1), 0.9)
 GROUP = Group(5, 0, "group", ROWS, 0.9)
 
 GOOD = ChatReply(
@@ -86,7 +88,12 @@ async def merging(
     async with open_journal(path) as journal:
         limiter = Limiter([lane(provider, max_in_flight=4)])
         caller = Caller(limiter, journal, Budget(), timeout_s=5.0, max_tries=1)
-        yield ChatMerger(BUILD, caller, journal, max_attempts)
+        yield ChatMerger(lambda _: GROUP, BUILD, caller, journal, max_attempts)
+
+
+async def compose(journal: Journal, group: Group) -> Outcome:
+    merger = ComposeMerger(lambda _: group, journal)
+    return await merger.merge(merger.draft(PLANNED))
 
 
 def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -101,7 +108,7 @@ async def test_a_good_reply_is_accepted_at_once(path):
         HttpChat(server.url, None) as provider,
         merging(path, provider) as merger,
     ):
-        outcome = await merger.merge(GROUP)
+        outcome = await merger.merge(merger.draft(PLANNED))
 
     assert (outcome.position, outcome.group_id) == (5, "group")
     assert (outcome.status, outcome.attempts, outcome.reason) == (Status.MERGED, 1, None)
@@ -116,7 +123,7 @@ async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_re
         HttpChat(server.url, None) as provider,
         merging(path, provider, max_attempts=4) as merger,
     ):
-        outcome = await merger.merge(GROUP)
+        outcome = await merger.merge(merger.draft(PLANNED))
 
     assert (outcome.status, outcome.merged) == (Status.KEPT, None)
     assert (outcome.attempts, outcome.reason) == (4, "copy_of_source")
@@ -129,7 +136,7 @@ async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_re
 async def test_a_refused_reply_draws_the_next_sample_until_one_is_good(path):
     script = Script(NO_JSON, CUT, GOOD)
     async with merging(path, script) as merger:
-        outcome = await merger.merge(GROUP)
+        outcome = await merger.merge(merger.draft(PLANNED))
     assert (outcome.status, outcome.attempts) == (Status.MERGED, 3)
     assert [request.sample for request in script.requests] == [0, 1, 2]
     assert len({request.key for request in script.requests}) == 3
@@ -138,17 +145,17 @@ async def test_a_refused_reply_draws_the_next_sample_until_one_is_good(path):
 
 async def test_the_reason_that_stays_is_that_of_the_last_reply(path):
     async with merging(path, Script(NO_JSON, CUT), max_attempts=2) as merger:
-        outcome = await merger.merge(GROUP)
+        outcome = await merger.merge(merger.draft(PLANNED))
     assert outcome.reason == "truncated"
 
 
 async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
     async with merging(path, Script(NO_JSON, GOOD)) as merger:
-        first = await merger.merge(GROUP)
+        first = await merger.merge(merger.draft(PLANNED))
     ask(path, "DELETE FROM outcomes")
 
     async with merging(path, Script()) as merger:
-        again = await merger.merge(GROUP)
+        again = await merger.merge(merger.draft(PLANNED))
 
     assert again == first
     assert ask(path, "SELECT count(*) FROM calls") == [(2,)]
@@ -167,7 +174,7 @@ async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
 )
 async def test_only_the_servers_verdict_on_the_payload_keeps_originals_for_good(path, kind, status):
     async with merging(path, Script(NO_JSON, ProviderError(kind, "the server's words"))) as merger:
-        outcome = await merger.merge(GROUP)
+        outcome = await merger.merge(merger.draft(PLANNED))
     assert (outcome.status, outcome.reason) == (status, str(kind))
     assert outcome.detail == "the server's words"
     assert outcome.attempts == 1, "replies that were judged"
@@ -179,7 +186,7 @@ async def test_a_drained_group_sends_no_further_sample(path):
     async with merging(path, script) as merger:
         script.on_send = lambda: merger.stop(StoppedError("Enough."))
         with pytest.raises(StoppedError, match="Enough"):
-            await merger.merge(GROUP)
+            await merger.merge(merger.draft(PLANNED))
     assert len(script.requests) == 1
     assert ask(path, "SELECT text FROM replies") == [(NO_JSON.text,)]
     assert ask(path, "SELECT 1 FROM calls WHERE ended_at IS NULL") == []
@@ -194,7 +201,7 @@ def test_the_temperature_is_the_prompts_own_unless_one_is_set(setting, sent):
 
 async def test_a_group_is_composed_without_any_model(path):
     async with open_journal(path) as journal:
-        outcome = await ComposeMerger(journal).merge(GROUP)
+        outcome = await compose(journal, GROUP)
         assert journal.finished == {5}
     assert (outcome.status, outcome.attempts) == (Status.MERGED, 1)
     assert "The Loire." in outcome.merged.output
@@ -203,6 +210,6 @@ async def test_a_group_is_composed_without_any_model(path):
 async def test_originals_stay_where_the_gate_refuses_their_composition(path):
     silent = tuple(Row(row.id, row.instruction, "", "", row.record, row.line) for row in ROWS)
     async with open_journal(path) as journal:
-        outcome = await ComposeMerger(journal).merge(Group(5, 0, "group", silent, 0.9))
+        outcome = await compose(journal, Group(5, 0, "group", silent, 0.9))
         assert journal.finished == {5}
     assert (outcome.status, outcome.reason) == (Status.KEPT, "empty_output")

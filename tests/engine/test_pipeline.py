@@ -12,7 +12,7 @@ from mergeit_async.engine.pipeline import TOPICS_AHEAD, Pipeline
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.engine.waiting import Room
 from mergeit_async.errors import StoppedError
-from mergeit_async.records import Group, Outcome, Status
+from mergeit_async.records import Outcome, Status
 
 NONE = np.zeros(0, np.int64)
 
@@ -21,10 +21,6 @@ def topic(number: int, n_groups: int) -> PlannedTopic:
     first = number * n_groups
     groups = tuple(PlannedGroup(first + n, number, (0, 1), 0.9) for n in range(n_groups))
     return PlannedTopic(number, first, NONE, NONE, groups)
-
-
-def load(planned: PlannedGroup) -> Group:
-    return Group(planned.position, planned.topic, str(planned.position), (), planned.similarity)
 
 
 class CountingPlanner:
@@ -49,10 +45,13 @@ class GatedMerger:
         self.stopped_for: list[Exception] = []
         self._planner = planner
 
-    async def merge(self, group: Group) -> Outcome:
+    def draft(self, planned: PlannedGroup) -> PlannedGroup:
+        return planned
+
+    async def merge(self, group: PlannedGroup) -> Outcome:
         self.planned_at_start.append(self._planner.planned)
         await self.gate.wait()
-        return Outcome(group.position, group.id, Status.MERGED, 1)
+        return Outcome(group.position, str(group.position), Status.MERGED, 1)
 
     def stop(self, error: Exception) -> None:
         self.stopped_for.append(error)
@@ -70,7 +69,7 @@ async def test_a_full_stream_stops_the_planner_and_the_first_merge_precedes_the_
     planner = CountingPlanner(n_topics=100, n_groups=10)
     merger = GatedMerger(planner)
     outcomes: list[Outcome] = []
-    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=outcomes.append)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pipeline.run, planner.topics())
@@ -90,9 +89,7 @@ async def test_groups_that_have_ended_are_not_merged_again():
     merger.gate.set()
     outcomes: list[Outcome] = []
 
-    await Pipeline(merger, load, {0, 7, 14}, workers=4, observe=outcomes.append).run(
-        planner.topics()
-    )
+    await Pipeline(merger, {0, 7, 14}, workers=4, observe=outcomes.append).run(planner.topics())
 
     assert sorted(outcome.position for outcome in outcomes) == [
         position for position in range(15) if position not in {0, 7, 14}
@@ -106,7 +103,7 @@ async def test_a_drain_ends_the_run_while_the_planner_is_computing():
         yield topic(1, 1)
 
     merger = GatedMerger(CountingPlanner(0, 0))
-    pipeline = Pipeline(merger, load, frozenset(), workers=2, observe=lambda _: None)
+    pipeline = Pipeline(merger, frozenset(), workers=2, observe=lambda _: None)
 
     async def drain_soon() -> None:
         await anyio.sleep(0.2)
@@ -127,12 +124,15 @@ class Failing:
         self.merged: list[int] = []
         self._at, self._error = at, error
 
-    async def merge(self, group: Group) -> Outcome:
+    def draft(self, planned: PlannedGroup) -> PlannedGroup:
+        return planned
+
+    async def merge(self, group: PlannedGroup) -> Outcome:
         if group.position == self._at:
             raise self._error
         await anyio.sleep(0.1)
         self.merged.append(group.position)
-        return Outcome(group.position, group.id, Status.MERGED, 1)
+        return Outcome(group.position, str(group.position), Status.MERGED, 1)
 
     def stop(self, error: Exception) -> None:
         assert error is self._error
@@ -142,12 +142,32 @@ async def test_an_error_in_one_merge_ends_the_run_when_the_others_under_way_are_
     planner = CountingPlanner(n_topics=100, n_groups=10)
     merger = Failing(at=2, error=RuntimeError("a bug"))
     outcomes: list[Outcome] = []
-    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=outcomes.append)
     with pytest.raises(RuntimeError, match="a bug"):
         await pipeline.run(planner.topics())
     assert planner.planned < 100
     assert sorted(merger.merged) == [0, 1]
     assert len(outcomes) == 2
+
+
+class BadDraft(GatedMerger):
+    """Cannot draft one group."""
+
+    def draft(self, planned: PlannedGroup) -> PlannedGroup:
+        if planned.position == 5:
+            raise RuntimeError("no such row")
+        return planned
+
+
+async def test_a_group_that_cannot_be_drafted_ends_the_run():
+    planner = CountingPlanner(n_topics=100, n_groups=10)
+    merger = BadDraft(planner)
+    merger.gate.set()
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=lambda _: None)
+    with pytest.raises(RuntimeError, match="no such row") as raised:
+        await pipeline.run(planner.topics())
+    assert planner.planned < 100
+    assert merger.stopped_for == [raised.value]
 
 
 class Refused:
@@ -157,7 +177,10 @@ class Refused:
         self._is_closed = anyio.Event()
         self._turns = Room()
 
-    async def merge(self, group: Group) -> Outcome:
+    def draft(self, planned: PlannedGroup) -> PlannedGroup:
+        return planned
+
+    async def merge(self, group: PlannedGroup) -> Outcome:
         if group.position == 50:
             raise StoppedError("The key is refused.")
         await self._is_closed.wait()
@@ -171,7 +194,7 @@ class Refused:
 
 async def test_an_error_that_stops_many_bears_the_trace_of_where_it_came_from_alone():
     planner = CountingPlanner(n_topics=1, n_groups=100)
-    pipeline = Pipeline(Refused(), load, frozenset(), workers=60, observe=lambda _: None)
+    pipeline = Pipeline(Refused(), frozenset(), workers=60, observe=lambda _: None)
     with pytest.raises(StoppedError, match="The key is refused") as raised:
         await pipeline.run(planner.topics())
     assert len(raised.traceback) < 10
@@ -184,7 +207,7 @@ async def test_an_error_of_the_planner_ends_the_run():
 
     merger = GatedMerger(CountingPlanner(0, 0))
     merger.gate.set()
-    pipeline = Pipeline(merger, load, frozenset(), workers=2, observe=lambda _: None)
+    pipeline = Pipeline(merger, frozenset(), workers=2, observe=lambda _: None)
     with pytest.raises(StoppedError, match="The disk is full"):
         await pipeline.run(broken_topics())
     assert [str(error) for error in merger.stopped_for] == ["The disk is full."]
@@ -194,7 +217,7 @@ async def test_a_drain_begins_no_group_and_raises_the_error_it_is_for():
     planner = CountingPlanner(n_topics=100, n_groups=10)
     merger = GatedMerger(planner)
     outcomes: list[Outcome] = []
-    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=outcomes.append)
     error = StoppedError("The server is gone.")
 
     async def drain_soon() -> None:
@@ -219,7 +242,7 @@ async def test_a_cancelled_run_finishes_what_is_under_way_and_begins_nothing_mor
     planner = CountingPlanner(n_topics=100, n_groups=10)
     merger = GatedMerger(planner)
     outcomes: list[Outcome] = []
-    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=outcomes.append)
 
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
@@ -237,7 +260,7 @@ async def test_more_groups_are_merged_at_once_when_the_run_is_widened():
     planner = CountingPlanner(n_topics=10, n_groups=10)
     merger = GatedMerger(planner)
     outcomes: list[Outcome] = []
-    pipeline = Pipeline(merger, load, frozenset(), workers=4, observe=outcomes.append)
+    pipeline = Pipeline(merger, frozenset(), workers=4, observe=outcomes.append)
     under_way: list[int] = []
 
     async with anyio.create_task_group() as tasks:
