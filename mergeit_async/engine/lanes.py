@@ -54,14 +54,21 @@ async def open_lanes(
                 price=prices.get(server.url),
             )
             lanes.append(lane)
-            try:
-                await provider.check()
-            except ProviderError as fault:
-                fault.server = server.url
-                lane.is_out, lane.last_fault = True, fault
+        async with anyio.create_task_group() as tasks:
+            for lane in lanes:
+                tasks.start_soon(check, lane)
         if all(lane.is_out for lane in lanes):
             raise stop_for_all(lanes)
         yield lanes
+
+
+async def check(lane: Lane) -> None:
+    """Take a lane out whose server is not there or refuses its key."""
+    try:
+        await lane.provider.check()
+    except ProviderError as fault:
+        fault.server = lane.name
+        lane.is_out, lane.last_fault = True, fault
 
 
 def stop_for_all(lanes: Sequence[Lane]) -> StoppedError:

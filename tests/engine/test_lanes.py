@@ -102,6 +102,27 @@ async def test_each_server_is_a_lane_and_one_that_is_not_there_is_out():
     assert lanes == [(server.url, False, 3), (NOWHERE, True, 5)]
 
 
+async def test_all_servers_are_asked_at_once_before_the_first_call():
+    is_asked = asyncio.Event()
+
+    async def wait_for_the_other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await is_asked.wait()
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_asked.set()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(wait_for_the_other, "127.0.0.1", 0) as first,
+        await asyncio.start_server(note, "127.0.0.1", 0) as second,
+    ):
+        ports = [server.sockets[0].getsockname()[1] for server in (first, second)]
+        lanes = await opened(*(f"http://127.0.0.1:{port}/v1" for port in ports))
+    assert [is_out for _, is_out, _ in lanes] == [False, True]
+
+
 async def test_a_run_does_not_begin_where_no_server_is_there():
     with pytest.raises(StoppedError, match="--base-url"):
         await opened(NOWHERE, NOWHERE + "/2")
