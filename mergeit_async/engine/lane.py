@@ -76,8 +76,6 @@ class Lane:
         self.requests = Allowance(ceilings.rpm, now)
         self.tokens = Allowance(ceilings.tpm, now)
         self.is_out = False
-        # Back, and one call has to show that more than the probe is answered.
-        self._is_on_trial = False
         self.last_fault: ProviderError | None = None
         self._pace = Pace()
         self._paced: Bucket | None = None
@@ -100,7 +98,7 @@ class Lane:
 
     def wait_s(self, tokens: float, now: float) -> float:
         """Seconds until a call may leave; infinite where only another event can tell."""
-        if self.is_out or self.in_flight >= (1 if self._is_on_trial else self.window.size):
+        if self.is_out or self.in_flight >= self.window.size:
             return inf
         wait = max(self.requests.wait_s(1, now), self.tokens.wait_s(tokens, now))
         if self._paced is not None:
@@ -162,7 +160,6 @@ class Lane:
     def answered(self, slot: Slot, reply: ChatReply, now: float) -> None:
         """The call came through."""
         self._lost_in_a_row = self._refuted_in_a_row = 0
-        self._is_on_trial = False
         slot.latency_s = now - slot.sent_at
         self.latencies.add(slot.latency_s)
         self.window.answered(self.in_flight, now)
@@ -181,7 +178,6 @@ class Lane:
         """The call failed; draws what follows for the calls after it."""
         self.last_fault = fault
         self._lost_in_a_row = self._lost_in_a_row + 1 if fault.kind in LOST else 0
-        self._is_on_trial &= fault.kind in LOST
         if RULES[fault.kind].of_server:
             self._refuted_in_a_row = OUT_AFTER
         if fault.kind is FaultKind.RATE_LIMIT:
@@ -198,8 +194,7 @@ class Lane:
     @property
     def is_lost(self) -> bool:
         """Whether so many calls in a row failed at the server that it should be taken out."""
-        lost_after = 1 if self._is_on_trial else OUT_AFTER
-        return self._lost_in_a_row >= lost_after or self.is_wrong
+        return self._lost_in_a_row >= OUT_AFTER or self.is_wrong
 
     @property
     def is_wrong(self) -> bool:
@@ -218,8 +213,8 @@ class Lane:
         self._refuted_in_a_row = 0
 
     def revive(self) -> None:
-        """The server is there again; calls go there one by one until one is answered."""
-        self.is_out, self._lost_in_a_row, self._is_on_trial = False, 0, True
+        """The server is there again."""
+        self.is_out, self._lost_in_a_row = False, 0
 
     def _limit(self, slot: Slot, fault: ProviderError, now: float) -> None:
         self.window.limited(self.in_flight, slot.sent_at, now)

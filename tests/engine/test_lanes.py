@@ -24,7 +24,7 @@ from mergeit_async.errors import FaultKind, StoppedError, UsageError
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
-from tests.calling import REPLY, After, Script, fault, lane, open_desk, request
+from tests.calling import After, Script, fault, lane, open_desk
 
 NOWHERE = "http://127.0.0.1:9/v1"
 OPENAI = "https://api.openai.com/v1"
@@ -196,48 +196,14 @@ def test_a_lane_that_is_taken_back_must_be_lost_anew_to_be_taken_out(simulate):
     async def act() -> bool:
         lanes = [lane(), lane()]
         limiter = Limiter(lanes)
-        lose(limiter, lanes[0], 5)
+        for _ in range(5):
+            limiter.faulted(lanes[0].take(1, 0.0), fault(FaultKind.CONNECTION))
+        assert lanes[0].is_out
         await watch(lanes, 5)
-        limiter.answered(lanes[0].take(1, 0.0), request(), REPLY)
-        lose(limiter, lanes[0], 4)
+        limiter.faulted(lanes[0].take(1, 0.0), fault(FaultKind.CONNECTION))
         return lanes[0].is_out
 
     assert simulate(act) is False
-
-
-def test_a_server_that_answers_probes_alone_costs_one_call_for_each(simulate):
-    async def act() -> list[float]:
-        hanging, alive = lane(name="hanging"), lane(max_in_flight=1)
-        limiter = Limiter([hanging, alive])
-        lose(limiter, hanging, 5)
-        lost_at = []
-
-        async def call() -> None:
-            granted = await limiter.acquire(1)
-            if granted.lane is hanging:
-                await anyio.sleep(1)  # its deadline
-                lost_at.append(anyio.current_time())
-                limiter.faulted(granted, fault(FaultKind.TIMEOUT))
-            else:
-                await anyio.sleep(0.1)
-                limiter.answered(granted, request(), REPLY)
-            limiter.release(granted)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(60):
-                tasks.start_soon(call)
-            await watch([hanging, alive], 7)
-        return lost_at
-
-    assert simulate(act) == pytest.approx([3.1, 5.1], abs=0.15)
-
-
-def lose(limiter: Limiter, to: Lane, n_calls: int) -> None:
-    """So many calls find no server."""
-    for _ in range(n_calls):
-        granted = to.take(1, 0.0)
-        limiter.faulted(granted, fault(FaultKind.CONNECTION))
-        limiter.release(granted)
 
 
 @pytest.mark.parametrize(("probe_sees_it", "checks"), [(False, False), (True, True)])
