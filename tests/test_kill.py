@@ -115,7 +115,7 @@ def resume_once(run: Path, server: Simulator) -> subprocess.CompletedProcess[str
 
 def wait_for_first_answers(run: Path, process: subprocess.Popen[str], wanted: int) -> None:
     """Wait until the journal of a running process holds some replies."""
-    for _ in range(400):
+    for _ in range(1200):
         time.sleep(0.05)
         if process.poll() is not None:
             return

@@ -119,8 +119,9 @@ class Pipeline(Generic[Draft]):
 
     async def _consume(self, feed: Feed[Draft]) -> None:
         try:
-            async for draft in feed:
-                if self._error is not None:
+            while self._error is None:
+                draft = await feed.next()
+                if draft is None or self._error is not None:
                     return
                 self._observe(await self._merger.merge(draft))
         except Exception as error:
@@ -145,10 +146,7 @@ def rare_collections() -> Iterator[None]:
 
 
 class Feed(Generic[Draft]):
-    """The groups of a stream of topics, drafted one by one, for many workers at once.
-
-    Without those that are `finished`.
-    """
+    """The groups of a stream of topics, for many workers at once; without the `finished`."""
 
     def __init__(
         self,
@@ -164,27 +162,24 @@ class Feed(Generic[Draft]):
         # One worker at a time waits for the next topic; the others wait for that worker.
         self._turn = anyio.Lock(fast_acquire=True)
 
-    def __aiter__(self) -> Feed[Draft]:
-        return self
-
-    async def __anext__(self) -> Draft:
-        """The next draft; waits only where the planner is behind."""
-        if self._has_draft():
+    async def next(self) -> Draft | None:
+        """The next draft, None at the end; waits only where the planner is behind."""
+        if self._drafts or self._draft_some():
             return self._drafts.popleft()
         async with self._turn:
-            while not self._has_draft():
+            while not (self._drafts or self._draft_some()):
                 try:
                     topic = await self._topics.receive()
                 except anyio.EndOfStream:
-                    raise StopAsyncIteration from None
+                    return None
                 self._groups = iter(
                     [group for group in topic.groups if group.position not in self._finished]
                 )
             return self._drafts.popleft()
 
-    def _has_draft(self) -> bool:
-        if not self._drafts:
-            self._drafts.extend(map(self._draft, islice(self._groups, DRAFTS_AT_ONCE)))
+    def _draft_some(self) -> bool:
+        """Draft groups of the topic at hand, if there are any left."""
+        self._drafts.extend(map(self._draft, islice(self._groups, DRAFTS_AT_ONCE)))
         return bool(self._drafts)
 
 

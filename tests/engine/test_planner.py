@@ -221,7 +221,7 @@ def test_a_plan_is_merged_when_all_its_groups_have_ended(given):
     assert not planner.is_merged(positions[:-1])
 
 
-@pytest.mark.parametrize("lost", ["labels.npy", *TOPICS])
+@pytest.mark.parametrize("lost", sorted(LABELS))
 def test_a_plan_that_is_not_saved_whole_is_not_merged(given, lost):
     planner = given.planner()
     positions = [group.position for topic in planner.topics() for group in topic.groups]
