@@ -193,9 +193,13 @@ async def test_a_job_that_waits_for_another_writer_says_so_and_can_be_drained(be
 
 async def drain_when_told(job: Job) -> None:
     with anyio.move_on_after(5):
-        while not job.progress.notices:  # noqa: ASYNC110 - nothing tells of a notice
-            await anyio.sleep(0.05)
+        await notice(job)
     job.drain()
+
+
+async def notice(job: Job) -> None:
+    while not job.progress.notices:  # noqa: ASYNC110 - nothing tells of a notice
+        await anyio.sleep(0.05)
 
 
 async def test_a_result_with_failed_groups_goes_away_until_their_retries_have_ended(
@@ -229,8 +233,7 @@ async def test_failures_that_a_late_writer_still_commits_are_retried_too(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(job.run, retry_failed=True))
                 with anyio.fail_after(8):
-                    while not job.progress.notices:  # noqa: ASYNC110 - nothing tells of a notice
-                        await anyio.sleep(0.05)
+                    await notice(job)
                 with closing(sqlite3.connect(job.run_dir.journal)) as journal, journal:
                     journal.execute(FAIL_ALL)
                 fcntl.flock(other, fcntl.LOCK_UN)

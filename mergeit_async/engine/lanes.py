@@ -53,22 +53,12 @@ async def open_lanes(
                 name=server.url,
                 price=prices.get(server.url),
             )
+            lane.is_out = True
             lanes.append(lane)
-        async with anyio.create_task_group() as tasks:
-            for lane in lanes:
-                tasks.start_soon(check, lane)
+        await probe(lanes)
         if all(lane.is_out for lane in lanes):
             raise stop_for_all(lanes)
         yield lanes
-
-
-async def check(lane: Lane) -> None:
-    """Take a lane out whose server is not there or refuses its key."""
-    try:
-        await lane.provider.check()
-    except ProviderError as fault:
-        fault.server = lane.name
-        lane.is_out, lane.last_fault = True, fault
 
 
 def stop_for_all(lanes: Sequence[Lane]) -> StoppedError:
@@ -102,9 +92,7 @@ async def watch_lanes(limiter: Limiter, stop: Callable[[Exception], None]) -> No
     alone_since: float | None = None
     while True:
         await anyio.sleep(PROBE_EVERY_S)
-        for lane in limiter.lanes:
-            if lane.is_out:
-                await probe(lane, limiter)
+        await probe(limiter.lanes, limiter.grant)
         now = anyio.current_time()
         if not all(lane.is_out for lane in limiter.lanes):
             alone_since = None
@@ -115,19 +103,27 @@ async def watch_lanes(limiter: Limiter, stop: Callable[[Exception], None]) -> No
             stop(StoppedError(f"None of the servers takes the work ({faults}); check them."))
 
 
-async def probe(lane: Lane, limiter: Limiter) -> None:
-    """Take a lane back if its server answers.
+async def probe(lanes: Sequence[Lane], on_back: Callable[[], None] = lambda: None) -> None:
+    """Ask all lanes that are out at once, and take back those whose servers answer.
 
     One that refuses calls and answers probes all the same stays out until the run is resumed.
     """
-    try:
-        await lane.provider.check()
-    except ProviderError as fault:
-        lane.missed(fault)
-        return
-    if not lane.is_wrong:
-        lane.revive()
-        limiter.grant()
+
+    async def ask(lane: Lane) -> None:
+        try:
+            await lane.provider.check()
+        except ProviderError as fault:
+            fault.server = lane.name
+            lane.missed(fault)
+            return
+        if not lane.is_wrong:
+            lane.revive()
+            on_back()
+
+    async with anyio.create_task_group() as tasks:
+        for lane in lanes:
+            if lane.is_out:
+                tasks.start_soon(ask, lane)
 
 
 def open_chat(server: Server, settings: Settings) -> HttpChat:

@@ -22,8 +22,6 @@ _TRIVIAL_WORDS = frozenset(
     ("a", "also", "an", "and", "below", "following", "given", "please", "that", "the", "then")
 )
 _TRIVIAL_CHARACTERS = 60
-# How many characters one can become when its case is folded.
-_LONGEST_FOLD = 3
 _WORD = re.compile(r"\w+")
 
 # Talk of the merging itself, in any field.
@@ -126,13 +124,11 @@ def _is_same(one: str, other: str) -> bool:
 
 def _has_same_words(ours: str, theirs: str) -> bool:
     """Whether `ours`, which is folded, and `theirs` differ by trivial words at most."""
-    most = len(theirs) if theirs.isascii() else _LONGEST_FOLD * len(theirs)
-    if not len(theirs) - _TRIVIAL_CHARACTERS <= len(ours) <= most + _TRIVIAL_CHARACTERS:
-        return False  # before it is folded
-    theirs = theirs.casefold()
+    if not theirs.isascii():
+        theirs = theirs.casefold()  # its length may change
     if abs(len(ours) - len(theirs)) > _TRIVIAL_CHARACTERS:
         return False
-    mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs))
+    mine, its = Counter(_WORD.findall(ours)), Counter(_WORD.findall(theirs.casefold()))
     return bool(its) and ((mine - its) | (its - mine)).keys() <= _TRIVIAL_WORDS
 
 

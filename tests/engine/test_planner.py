@@ -208,9 +208,11 @@ def test_a_limit_needs_no_more_vectors_than_it_leaves_records(given):
     assert len(topic.rows) == 10
 
 
-def test_a_dataset_of_rejects_alone_has_an_empty_plan(given):
+def test_a_dataset_of_rejects_alone_has_an_empty_plan_that_is_merged(given):
     write_dataset(given.dataset, *(record(number, output="") for number in range(N_ROWS)))
-    assert list(given.planner().topics()) == []
+    planner = given.planner()
+    assert list(planner.topics()) == []
+    assert planner.is_merged([])
 
 
 def test_a_plan_is_merged_when_all_its_groups_have_ended(given):
@@ -227,11 +229,3 @@ def test_a_plan_that_is_not_saved_whole_is_not_merged(given, lost):
     positions = [group.position for topic in planner.topics() for group in topic.groups]
     given.files()[lost].unlink()
     assert not planner.is_merged(positions)
-
-
-def test_a_plan_without_rows_is_merged(given):
-    write_dataset(given.dataset, record(0, output=None))
-    np.save(given.vectors, np.ones((1, 8)))
-    planner = given.planner()
-    assert list(planner.topics()) == []
-    assert planner.is_merged([])
