@@ -88,6 +88,8 @@ class ChatRequest(NamedTuple):
     `key` identifies the call by content; equal keys may share a reply. `sample` numbers the
     draws for the same messages and is sent as the `seed` parameter. `max_tokens` bounds the
     completion; `estimated_prompt_tokens` is our guess for the limits before the server reports.
+    `response_format` is that parameter as JSON, empty where none is sent; `top_logprobs` asks for
+    so many alternatives to each token of the reply, 0 for none.
     """
 
     key: str
@@ -97,6 +99,8 @@ class ChatRequest(NamedTuple):
     max_tokens: int
     sample: int
     estimated_prompt_tokens: int
+    response_format: bytes = b""
+    top_logprobs: int = 0
 
     @property
     def most_prompt_tokens(self) -> int:
@@ -127,11 +131,19 @@ class RateLimits:
     tokens: Quota | None = None
 
 
+class TokenChoice(NamedTuple):
+    """One token of a reply, and the log-probabilities of the most likely tokens in its place."""
+
+    token: str
+    logprobs: Mapping[str, float]
+
+
 class ChatReply(NamedTuple):
     """What the server answered. Token counts are as reported, or None where it reports none.
 
-    `cached_tokens` are those of `prompt_tokens` that the server had in its prompt cache. `limits`
-    is what the headers said; the journal does not keep it.
+    `cached_tokens` are those of `prompt_tokens` that the server had in its prompt cache. `choices`
+    are the tokens with their alternatives, empty where none came. `limits` is what the headers
+    said; the journal does not keep it.
     """
 
     text: str
@@ -140,14 +152,19 @@ class ChatReply(NamedTuple):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     limits: RateLimits | None = None
+    choices: tuple[TokenChoice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a reply is not accepted as a merge: a stable reason code and a sentence of detail."""
+    """Why a reply is not accepted as a merge: a stable reason code and a sentence of detail.
+
+    `missing` names what a repair has to bring back, a phrase each.
+    """
 
     reason: str
     detail: str
+    missing: tuple[str, ...] = ()
 
 
 class Status(StrEnum):
