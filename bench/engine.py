@@ -6,7 +6,8 @@ Both send the same bodies to the same simulator, which runs in a process of its 
 also plans nothing here: groups are pairs of the sample's rows, so that only stage 2 is measured,
 with its durable journal. Runs are interleaved; figures are medians, and so is the ratio of the two
 runs that follow each other, which is what counts: the speed of a shared machine changes.
-Seconds and CPU of the engine include those of the process that writes its journal, and its start.
+Seconds and CPU of the engine include those of the processes that write its journal and check its
+merges, and their start.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from workload import Workload, opened_workload
 
 from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
+from mergeit_async.engine.inspector import open_inspector
 from mergeit_async.engine.journal import open_journal
 from mergeit_async.engine.lane import Ceilings, Lane
 from mergeit_async.engine.limiter import Limiter
@@ -85,10 +87,13 @@ async def run_engine(workload: Workload, server: Server, in_flight: int, folder:
     async with (
         open_journal(folder / "journal.db") as journal,
         HttpChat(server.url, None) as provider,
+        open_inspector(workload.knowledge) as inspector,
     ):
         lane = Lane(provider, Ceilings(in_flight), asyncio.get_running_loop().time())
         caller = Caller(Limiter([lane]), journal, Budget(), timeout_s=60, max_tries=3)
-        merger = ChatMerger(workload.load, workload.build, caller, journal, max_attempts=1)
+        merger = ChatMerger(
+            workload.load, workload.requests, caller, journal, inspector, max_attempts=1
+        )
         pipeline = Pipeline(merger, journal.finished, workers=2 * in_flight, observe=count)
         await pipeline.run(workload.topics())
     return merged

@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from mergeit_async.config import build_settings
+from mergeit_async.config import MIN_INFORMATION, build_settings
 from mergeit_async.data.dataset import read_rows
 from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.inspector import Knowledge, open_inspector
 from mergeit_async.engine.journal import open_journal
-from mergeit_async.engine.mergers import ChatMerger, request_builder
+from mergeit_async.engine.mergers import ChatMerger
 from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.prompts import Prompts
+from mergeit_async.engine.requests import Requests
 from mergeit_async.engine.session import open_session
 from mergeit_async.ids import group_id
+from mergeit_async.merging.weights import WordWeights
 from mergeit_async.providers.completion import write_request
 from mergeit_async.records import Group, Row
 from mergeit_async.templates.version import load_prompt
@@ -30,11 +34,12 @@ NO_ROWS = np.zeros(0, np.int64)
 class Workload:
     """Pairs of rows as groups, and the requests that merge them."""
 
-    def __init__(self, store: RowStore, n_groups: int) -> None:
+    def __init__(self, store: RowStore, n_groups: int, words: Path) -> None:
         self._store = store
+        self.knowledge = Knowledge(MIN_INFORMATION, words)
         self._pairs = np.random.default_rng(0).integers(0, len(store), (n_groups, 2)).tolist()
         settings = build_settings({"dataset": Path("-"), "model": "sim-merge"})
-        self.build = request_builder(settings, load_prompt("merge/v1"))
+        self.requests = Requests(settings, Prompts(load_prompt("merge/v1")))
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -54,7 +59,7 @@ class Workload:
     def bodies(self) -> Iterator[bytes]:
         for topic in self.topics():
             for planned in topic.groups:
-                yield write_request(self.build(self.load(planned), 0), "max_tokens")
+                yield write_request(self.requests.merge(self.load(planned), 0), "max_tokens")
 
 
 @asynccontextmanager
@@ -66,8 +71,11 @@ async def opened_pipeline(
     async with (
         open_journal(journal) as writer,
         open_session(build_settings(asked), {}, writer, lambda _: None) as session,
+        open_inspector(workload.knowledge) as inspector,
     ):
-        merger = ChatMerger(workload.load, workload.build, session.caller, writer, max_attempts=1)
+        merger = ChatMerger(
+            workload.load, workload.requests, session.caller, writer, inspector, max_attempts=1
+        )
         workers = 2 * settings["max_in_flight"]
         yield Pipeline(merger, writer.finished, workers=workers, observe=lambda _: None)
 
@@ -79,7 +87,14 @@ def opened_workload(data: Path, n_groups: int) -> Iterator[Workload]:
         path = Path(folder) / "rows.arrow"
         write_rows(path, usable(data / "alpaca_17k.jsonl"))
         with RowStore.open(path) as store:
-            yield Workload(store, n_groups)
+            yield Workload(store, n_groups, weigh_words(store, Path(folder) / "words.json"))
+
+
+def weigh_words(store: RowStore, path: Path) -> Path:
+    """The weights of the words of all rows, saved as a plan has them."""
+    rows = (store[at] for at in range(len(store)))
+    path.write_bytes(WordWeights.count(f"{row.text} {row.output}" for row in rows).to_json())
+    return path
 
 
 def usable(dataset: Path) -> Iterator[Row]:

@@ -42,7 +42,8 @@ from mergeit_async.options import (
 )
 from mergeit_async.simulator.server import serve
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.templates.version import list_prompts, load_prompt
+from mergeit_async.templates.show import describe_turns
+from mergeit_async.templates.version import list_prompts
 from mergeit_async.viewer.progress import show_progress
 from mergeit_async.viewer.tables import (
     align,
@@ -158,10 +159,10 @@ def show_command(
     name: Annotated[str, typer.Argument(help="For example merge/v1.")],
     prompts: Annotated[Path | None, typer.Option(help="Directory of your own.")] = None,
 ) -> None:
-    """The turns that a version sends before the rows."""
-    version = load_prompt(name, prompts)
-    turns = [f"--- {turn.role}\n{turn.content}" for turn in version.preamble]
-    show("\n\n".join([f"{version.name}  {version.hash}  {version.title}", *turns]))
+    """The turns that a version sends before the rows; of a repair, its template."""
+    version, turns = describe_turns(name, prompts)
+    shown = [f"--- {turn.role}\n{turn.content}" for turn in turns]
+    show("\n\n".join([f"{version.name}  {version.hash}  {version.title}", *shown]))
 
 
 @app.command()

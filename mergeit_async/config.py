@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mergeit_async.defaults import environment_values, preset_values, read_config
 from mergeit_async.errors import UsageError
 from mergeit_async.servers import Server, parse_server
 
@@ -22,7 +21,11 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 # The paper's 0.55 is a MiniLM cosine; other embedders have another scale (bench/filtering.py).
 MINILM_THRESHOLD = 0.55
 WORDLLAMA_THRESHOLD = 0.60
+# The least that a merge keeps of each source: tuned on bench/gate/dev.jsonl (bench/gate.py).
+MIN_INFORMATION = 0.5
+NO_REPAIR = "none"
 
+StructuredOutput = Literal["auto", "json_schema", "json_object", "text"]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Rate = Annotated[int, Field(ge=1)]
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -40,6 +43,11 @@ class Settings(BaseModel):
     Stage 2: `model` is offline/compose or the name a server knows; `max_attempts` the replies
     judged per group before its originals stay; `temperature` and
     `max_output_tokens`, the ceiling of one reply, are the prompt's own where they are None.
+    `structured_output` is how the form of a reply is asked for (auto: the strictest that the
+    servers take, found by asking them). `min_information` is the least share of each source that
+    a merge has to keep, as `merging.information` scores it; 0 switches that gate off. `repair`
+    names the prompt that asks for what is missing; none asks for another merge instead. `judge`
+    is the model that scores merges and their sources with the prompt `judge_prompt`.
 
     Transport: `base_url` names one server or several (see `servers.parse_server`), `rpm` and
     `tpm` are requests and tokens a minute for each (None: not limited), `timeout_s` the most
@@ -73,6 +81,11 @@ class Settings(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: AtLeastOne | None = None
     max_attempts: AtLeastOne = 3
+    structured_output: StructuredOutput = "auto"
+    min_information: Annotated[float, Field(ge=0, le=1)] = MIN_INFORMATION
+    repair: Annotated[str, Field(min_length=1)] = "repair/v1"
+    judge: Annotated[str, Field(min_length=1)] | None = None
+    judge_prompt: str = "judge/v1"
 
     base_url: tuple[str, ...] = (OPENAI_BASE_URL,)
     api_key_env: str = DEFAULT_KEY_ENV
@@ -97,6 +110,12 @@ class Settings(BaseModel):
                 f"there is no offline model {self.model!r}; use {COMPOSE_MODEL}, or the name of a "
                 "model your server offers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> Self:
+        if self.judge and self.is_offline:
+            raise ValueError("--judge scores what a model writes; name that with --model")
         return self
 
     @field_validator("base_url", mode="before")
@@ -148,6 +167,11 @@ class Settings(BaseModel):
         return self.model == COMPOSE_MODEL
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are asked: the one that merges, and the judge if there is one."""
+        return (self.model, self.judge) if self.judge else (self.model,)
+
+    @property
     def is_precomputed(self) -> bool:
         """Whether the vectors come from a file instead of a model."""
         return self.embedder.endswith(".npy")
@@ -192,6 +216,11 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
         "temperature": True,
         "max_output_tokens": True,
         "max_attempts": True,
+        "structured_output": True,
+        "min_information": True,
+        "repair": True,
+        "judge": True,
+        "judge_prompt": True,
         "base_url": False,
         "api_key_env": False,
         "rpm": False,
@@ -206,25 +235,6 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
         "max_cost": False,
         "price_in": False,
         "price_out": False,
-    }
-)
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        # The published run's stage 1, temperature and tries. Its model is named as any other:
-        # --model gpt-4o. Topics start as ours do, see docs/decisions/0004.
-        "paper": {
-            "embedder": "minilm",
-            "per_cluster": 75,
-            "selection": "euclidean",
-            "pairing": "first_match",
-            "threshold": 0.55,
-            "max_group_size": 2,
-            "seed": 42,
-            "temperature": 0.25,
-            "max_attempts": 4,
-            "timeout_s": 80.0,
-        }
     }
 )
 
@@ -296,38 +306,6 @@ def describe(error: ValidationError) -> str:
     return f"{option_name(name)} {problem['input']!r} will not do: {problem['msg'].lower()}."
 
 
-def preset_values(name: str | None) -> dict[str, Any]:
-    """The settings of a preset; none for None."""
-    if name is None:
-        return {}
-    if name not in PRESETS:
-        raise UsageError(f"There is no preset {name!r}; there is {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])
-
-
-def environment_values() -> dict[str, Any]:
-    """The settings that the environment holds (never the key itself)."""
-    base_url = os.environ.get("OPENAI_BASE_URL")
-    return {"base_url": base_url} if base_url else {}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings of a TOML file; names as on the command line, dashes or underscores."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the config file {path}: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The config file {path} is no valid TOML: {error}.") from None
-    return {setting_name(key): value for key, value in values.items()}
-
-
 def option_name(setting: str) -> str:
     """What a setting is called on the command line."""
     return "--" + setting.removesuffix("_s").replace("_", "-")
-
-
-def setting_name(key: str) -> str:
-    """The field that a key of the command line or a file stands for."""
-    name = key.replace("-", "_")
-    return "timeout_s" if name == "timeout" else name

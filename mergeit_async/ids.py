@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -44,7 +44,7 @@ def request_key(
     model: str,
     preamble: str,
     turn: Message,
-    parameters: dict[str, float | int],
+    parameters: Mapping[str, float | int | str],
     sample: int,
 ) -> str:
     """The identity of one call.
@@ -53,7 +53,7 @@ def request_key(
     `endpoint` is the name of a group of interchangeable servers, never a URL, so that a moved
     server does not invalidate paid replies. `sample` numbers repeated draws.
     """
-    return digest(["request", endpoint, model, preamble, turn.content, parameters, sample])
+    return digest(["request", endpoint, model, preamble, turn.content, dict(parameters), sample])
 
 
 def preamble_id(messages: tuple[Message, ...]) -> str:

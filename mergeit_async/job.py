@@ -7,7 +7,6 @@ summary = await job.run()
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
@@ -22,14 +21,20 @@ from mergeit_async.config import Settings, change
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.export import Exporter, Origin, Summary
 from mergeit_async.engine.file_system import refuse_network
-from mergeit_async.engine.identity import find_prompt, identify
+from mergeit_async.engine.identity import identify
+from mergeit_async.engine.inspector import Knowledge, open_inspector
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.lanes import prepare_servers
-from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, Merger, request_builder
+from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, Merger
 from mergeit_async.engine.pipeline import Pipeline
 from mergeit_async.engine.planner import Planner, count_lines
+from mergeit_async.engine.probe import Probe
 from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.prompts import Prompts, find_prompts
+from mergeit_async.engine.referee import Referee
+from mergeit_async.engine.requests import Requests
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.run_errors import readable_errors
 from mergeit_async.engine.session import Session, open_session
 from mergeit_async.engine.status import count_unpriced
 from mergeit_async.engine.tables import (
@@ -38,12 +43,10 @@ from mergeit_async.engine.tables import (
     forget_all,
     has_entries,
     has_only_failures,
-    refusal,
 )
 from mergeit_async.engine.tuning import watch_tuning
-from mergeit_async.errors import MergeItError, StoppedError, UsageError
+from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import Outcome
-from mergeit_async.templates.version import PromptVersion
 
 COMPOSE_WORKERS = 32
 # Groups under way for each place in flight: while some wait for the disk, others send.
@@ -58,14 +61,14 @@ class Job:
     """
 
     def __init__(
-        self, run: RunDir, record: Record, prompt: PromptVersion | None, *, is_new: bool
+        self, run: RunDir, record: Record, prompts: Prompts | None, *, is_new: bool
     ) -> None:
         self.run_dir = run
         self.settings = record.settings
         self.progress = Progress()
         self._record = record
         self._is_new = is_new
-        self._prompt = prompt
+        self._prompts = prompts
         self._planner = Planner(run, self.settings, record.identity, self.progress)
         self._pipeline: Pipeline[Any] | None = None
         self._before_pipeline: anyio.CancelScope | None = None
@@ -80,13 +83,13 @@ class Job:
             refuse_network(out)
         # Frozen: a later default must not change what this run is.
         settings = settings.model_copy(update={"threshold": settings.similarity_threshold})
-        prompt = find_prompt(settings)
-        prices = prepare_servers(settings, prompt)
+        prompts = find_prompts(settings)
+        prices = prepare_servers(settings, prompts)
         dataset = dataset_digest(settings.dataset)
         record = Record(
-            settings, identify(settings, dataset, prompt), Stamp.of(settings.dataset), prices
+            settings, identify(settings, dataset, prompts), Stamp.of(settings.dataset), prices
         )
-        job = cls(run, record, prompt, is_new=True)
+        job = cls(run, record, prompts, is_new=True)
         run.create(record)
         return job
 
@@ -102,20 +105,20 @@ class Job:
         settings = change(begun.settings, changes or {})
         if not settings.allow_network_fs:
             refuse_network(path)
-        prompt = find_prompt(settings)
+        prompts = find_prompts(settings)
         # Stored vectors are not read again from where they came from.
         vectors = begun.identity.vectors if run.plan.vectors.exists() else None
         dataset = dataset_now(run, begun, settings.dataset)
-        now = identify(settings, dataset, prompt, vectors)
+        now = identify(settings, dataset, prompts, vectors)
         if changed := begun.identity.difference(now):
             raise UsageError(
                 f"Cannot resume {path}: {changed} has changed since the run began; restore it, or "
                 f"begin a new run with another --out and --reuse {path}."
             )
         stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
-        prices = prepare_servers(settings, prompt, begun.prices)
+        prices = prepare_servers(settings, prompts, begun.prices)
         record = replace(begun, settings=settings, stamp=stamp, prices=prices)
-        return cls(run, record, prompt, is_new=False)
+        return cls(run, record, prompts, is_new=False)
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished and committed, then `run` raises."""
@@ -222,8 +225,11 @@ class Job:
         self, journal: Journal, stack: AsyncExitStack
     ) -> tuple[Merger[Any], int]:
         settings = self.settings
-        if self._prompt is None:
-            return ComposeMerger(self._planner.load_group, journal), COMPOSE_WORKERS
+        knowledge = Knowledge(settings.min_information, self.run_dir.plan.words)
+        inspector = await stack.enter_async_context(open_inspector(knowledge))
+        if self._prompts is None:
+            merger = ComposeMerger(self._planner.load_group, journal, inspector)
+            return merger, COMPOSE_WORKERS
         session = await stack.enter_async_context(
             open_session(settings, self._record.prices, journal, self._stop)
         )
@@ -232,15 +238,38 @@ class Job:
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
         self.progress.session = session
-        build = request_builder(settings, self._prompt)
-        merger = ChatMerger(
-            self._planner.load_group, build, session.caller, journal, settings.max_attempts
+        forms = await self._settle_forms(session, journal, self._prompts)
+        requests = Requests(settings, self._prompts, **forms)
+        referee = None
+        if self._prompts.judge is not None:
+            referee = Referee(requests, session.caller, journal)
+        chat = ChatMerger(
+            self._planner.load_group,
+            requests,
+            session.caller,
+            journal,
+            inspector,
+            settings.max_attempts,
+            referee,
         )
-        return merger, WORKERS_PER_PLACE * session.limiter.places
+        return chat, WORKERS_PER_PLACE * session.limiter.places
+
+    async def _settle_forms(
+        self, session: Session, journal: Journal, prompts: Prompts
+    ) -> Mapping[str, str]:
+        """How to ask the servers: found out once, and part of what the run is from then on."""
+        identity = self._record.identity
+        if not identity.forms:
+            probe = Probe(session.caller, journal, session.limiter.lanes)
+            forms = await probe.settle(self.settings, prompts)
+            self._record = replace(self._record, identity=replace(identity, forms=forms))
+            self.run_dir.write_record(self._record)
+        return self._record.identity.forms
 
     def _tell_unpriced(self) -> None:
         """A cap does not know what earlier calls cost that were made without a price."""
-        has_cost = any(sheet.prompt or sheet.completion for sheet in self._record.prices.values())
+        sheets = (sheet for each in self._record.prices.values() for sheet in each.values())
+        has_cost = any(sheet.prompt or sheet.completion for sheet in sheets)
         if self.settings.max_cost is None or not has_cost:
             return
         if count := count_unpriced(self.run_dir):
@@ -295,41 +324,6 @@ class Job:
         self.progress.enter("exporting")
         # A planner of its own: what is shown as planned stays as it is.
         planner = Planner(self.run_dir, self.settings, self._record.identity, Progress())
-        prompt = self._prompt
-        model = self.settings.model
-        origin = Origin(model, prompt.name, prompt.hash) if prompt else Origin(model)
+        origin = Origin(self.settings.model, self._prompts.hashes if self._prompts else {})
         exporter = Exporter(self.run_dir, planner.rows(), origin)
         return exporter.export(planner.topics(), count_lines(self.run_dir.rejected))
-
-
-@contextmanager
-def readable_errors(run: RunDir) -> Iterator[None]:
-    """One error of ours instead of a group of them, or of the disk's; bugs pass as they are."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StoppedError(str(refusal(run.journal, error))) from error
-    except (ExceptionGroup, OSError) as error:
-        causes = list(leaves(error))
-        ours = [cause for cause in causes if isinstance(cause, MergeItError)]
-        for cause in causes:
-            if isinstance(cause, sqlite3.DatabaseError):
-                raise StoppedError(str(refusal(run.journal, cause))) from error
-        of_disk = [cause for cause in causes if isinstance(cause, OSError)]
-        if len(ours) + len(of_disk) < len(causes):
-            raise
-        if ours:
-            raise ours[0] from None
-        raise StoppedError(
-            f"Cannot write to {run.path}: {of_disk[0].strerror or of_disk[0]}; make room or mend "
-            "the disk."
-        ) from error
-
-
-def leaves(error: Exception) -> Iterator[Exception]:
-    """The plain errors inside nested groups."""
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from mergeit_async.config import Settings, build_settings, setting_name
+from mergeit_async.config import Settings, build_settings
 from mergeit_async.data.normalise import parse_columns
+from mergeit_async.defaults import setting_name
 from mergeit_async.errors import UsageError
 
 
@@ -68,6 +69,24 @@ def merge_options(
     max_attempts: Annotated[
         int | None,
         Option(help="Replies judged per group, then originals stay."),
+    ] = None,
+    min_information: Annotated[
+        float | None,
+        Option(help="Least that a merge keeps of each source, 0 to 1; 0: not looked at."),
+    ] = None,
+    repair: Annotated[
+        str | None,
+        Option(help="Prompt that asks for what is missing, default repair/v1; none: ask anew."),
+    ] = None,
+    judge: Annotated[
+        str | None, Option(help="Model that scores; a merge has to beat its sources.")
+    ] = None,
+    judge_prompt: Annotated[
+        str | None, Option(help="Prompt of the judge; default judge/v1.")
+    ] = None,
+    structured_output: Annotated[
+        str | None,
+        Option(help="json_schema, json_object, text; default auto: what the server takes."),
     ] = None,
 ) -> None:
     """Options that decide what a merge is."""
@@ -147,6 +166,22 @@ def simulator_options(
         float | None, Option(help="Seconds that an injected 429 asks for.")
     ] = None,
     content_fault_rate: Annotated[float | None, Option(help="Share of bad merges.")] = None,
+    flaw_rate: Annotated[
+        float | None, Option(help="Share of merges that look right and are not.")
+    ] = None,
+    repair_failure_rate: Annotated[
+        float | None, Option(help="Share of repairs that are flawed again.")
+    ] = None,
+    structured: Annotated[
+        str | None,
+        Option(help="Takes response_format: json_schema, json_object, none, ignored, broken."),
+    ] = None,
+    logprobs: Annotated[
+        str | None, Option(help="Log-probabilities: offered, refused, ignored.")
+    ] = None,
+    judge_fault: Annotated[
+        list[str] | None, Option(help="KIND=RATE of judges' answers, more often if need be.")
+    ] = None,
     hang: Annotated[float | None, Option(help="Seconds that an injected hang lasts.")] = None,
     api_key: Annotated[str | None, Option(help="Refuse any other key.")] = None,
     seed: Annotated[int | None, Option(help="Seed of faults and answers.")] = None,
@@ -162,7 +197,10 @@ def simulator_values(options: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if value is not None
     }
-    return values | {"faults": parse_rates(values.pop("fault", ()))}
+    return values | {
+        "faults": parse_rates(values.pop("fault", ())),
+        "judge_faults": parse_rates(values.pop("judge_fault", ()), "--judge-fault"),
+    }
 
 
 def with_options(
@@ -217,13 +255,13 @@ def parse_per_cluster(text: str) -> int | str:
         raise UsageError(f"--per-cluster {text!r} is neither a number nor all.") from None
 
 
-def parse_rates(texts: Sequence[str]) -> dict[str, float]:
-    """`["server=0.1", "hang=0.01"]` as rates by kind."""
+def parse_rates(texts: Sequence[str], option: str = "--fault") -> dict[str, float]:
+    """`["server=0.1", "hang=0.01"]`, given by this option, as rates by kind."""
     rates = {}
     for text in texts:
         kind, _, rate = text.partition("=")
         try:
             rates[kind] = float(rate)
         except ValueError:
-            raise UsageError(f"--fault {text!r} is not KIND=RATE, such as server=0.1.") from None
+            raise UsageError(f"{option} {text!r} is not KIND=RATE, such as server=0.1.") from None
     return rates

@@ -105,7 +105,8 @@ class ChatRequest(NamedTuple):
     @property
     def most_prompt_tokens(self) -> int:
         """What the prompt cannot exceed: no token is shorter than a byte."""
-        return sum(
+        # Servers write the form of the reply into the prompt.
+        return len(self.response_format) + sum(
             len(message.content.encode(errors="replace")) + MOST_TOKENS_AROUND
             for message in self.messages
         )
@@ -179,7 +180,8 @@ class Outcome(NamedTuple):
     """The end of one group.
 
     `merged` is set exactly when `status` is MERGED; otherwise the originals stay, and `reason`
-    and `detail` say why. `attempts` counts the replies that were judged.
+    and `detail` say why. `attempts` counts the merges that were asked for and answered. `scores`
+    are JSON values: how much of its sources the best attempt keeps, and what a judge gave it.
     """
 
     position: int
@@ -189,3 +191,4 @@ class Outcome(NamedTuple):
     merged: Example | None = None
     reason: str | None = None
     detail: str | None = None
+    scores: Mapping[str, Any] | None = None

@@ -43,7 +43,7 @@ def fault(
     )
 
 
-def accept(_: ChatReply) -> Judgement:
+async def accept(_: ChatReply) -> Judgement:
     return Judgement("accepted", MERGED)
 
 
@@ -127,7 +127,8 @@ def lane(
 ) -> Lane:
     """A lane that begins now."""
     ceilings = Ceilings(max_in_flight, rpm, tpm)
-    return Lane(provider or Script(), ceilings, anyio.current_time(), name=name, price=price)
+    prices = {"m": price} if price else {}
+    return Lane(provider or Script(), ceilings, anyio.current_time(), name=name, prices=prices)
 
 
 @asynccontextmanager

@@ -13,20 +13,25 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from mergeit_async.engine.mergers import request_builder
+from mergeit_async.engine.course import Course
+from mergeit_async.engine.inspector import Knowledge, build_gate
+from mergeit_async.engine.prompts import find_prompts
+from mergeit_async.engine.requests import Requests
 from mergeit_async.engine.writer import PROGRAM
 from mergeit_async.job import Job
+from mergeit_async.merging.verdict import Gate
 from mergeit_async.providers.completion import write_request
+from mergeit_async.records import ChatReply
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.templates.version import load_prompt
 from tests.running import (
     EXAMPLES,
     call,
@@ -65,6 +70,9 @@ OPTIONS = (
 )
 
 
+JUDGED = (*OPTIONS, "--judge", "sim-judge")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Simulator]:
     with simulated(SIMULATOR) as simulator:
@@ -88,19 +96,26 @@ def answered_requests(run: Path) -> list[bytes]:
     """The bodies of all requests whose reply is committed in the run's journal."""
     if not (run / "journal.db").exists():
         return []
-    job = Job.reopen(run)
-    build = request_builder(job.settings, load_prompt(job.settings.prompt))
     with closing(sqlite3.connect(run / "journal.db")) as journal:
-        answered = journal.execute(
-            "SELECT DISTINCT position, sample FROM calls JOIN replies USING (request_key)"
-        ).fetchall()
-    groups = {
-        planned.position: planned for topic in job._planner.topics() for planned in topic.groups
-    }
-    return [
-        write_request(build(job._planner.load_group(groups[position]), sample), "max_tokens")
-        for position, sample in answered
-    ]
+        found = journal.execute("SELECT request_key, text, finish_reason FROM replies").fetchall()
+    if not found:
+        return []
+    replies = {key: ChatReply(text, reason) for key, text, reason in found}
+    job = Job.reopen(run)
+    planner, settings = job._planner, job.settings
+    requests = Requests(settings, find_prompts(settings), **job._record.identity.forms)
+    gate = build_gate(Knowledge(settings.min_information, job.run_dir.plan.words))
+    groups = (group for topic in planner.topics() for group in topic.groups)
+    courses = (Course(planner.load_group(group), requests, 4) for group in groups)
+    return [body for course in courses for body in answered_on(course, replies, gate)]
+
+
+def answered_on(course: Course, replies: Mapping[str, ChatReply], gate: Gate) -> Iterator[bytes]:
+    """The bodies of the requests for one group whose reply is known: each follows from the last."""
+    while reply := replies.get(course.request.key):
+        yield write_request(course.request, "max_tokens")
+        if course.take(reply, gate.inspect(reply, course.group.rows)).outcome is not None:
+            return
 
 
 def resume_once(run: Path, server: Simulator) -> subprocess.CompletedProcess[str]:
@@ -182,6 +197,61 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_sends_nothing_twice(
 
     assert done.returncode == 0, done.stderr
     assert hashes(run) == undisturbed
+
+
+# A call for a request to which the reply was saved before it began: it would be paid twice.
+SENT_AGAIN = """
+SELECT count(*) FROM calls AS later WHERE EXISTS (
+    SELECT 1 FROM calls AS paid WHERE paid.request_key = later.request_key
+    AND paid.http_status = 200 AND paid.latency_s IS NOT NULL AND paid.id < later.id)
+"""
+
+
+@pytest.fixture(scope="module")
+def judging() -> Iterator[Simulator]:
+    """A server of merges that are flawed, repairs that fail and scores that cannot be read."""
+    settings = replace(
+        SIMULATOR,
+        flaw_rate=0.3,
+        repair_failure_rate=0.5,
+        judge_faults={"prose": 0.1, "out_of_range": 0.05, "no_logprobs": 0.1},
+    )
+    with simulated(settings) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def undisturbed_and_judged(
+    judging: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("judged") / "run"
+    done = call("run", EXAMPLES, "--out", out, "--base-url", judging.url, *JUDGED, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = orjson.loads(done.stdout)
+    assert summary["failed_groups"] == 0
+    assert summary["merged_groups"] >= 0.3 * summary["groups"]
+    assert any("not_better" in reason for reason in summary["reasons"])
+    return hashes(out)
+
+
+@pytest.mark.parametrize("seed", range(max(5, KILLS // 5)))
+def test_a_run_with_a_judge_and_repairs_survives_kills_too(
+    judging: Simulator, undisturbed_and_judged: dict[str, str], tmp_path: Path, seed: int
+):
+    dice = random.Random(seed)
+    run = tmp_path / "run"
+    process = start("run", EXAMPLES, "--out", run, "--base-url", judging.url, *JUDGED)
+    wait_for_first_answers(run, process, wanted=1)
+    for _ in range(2):
+        time.sleep(dice.uniform(0.0, 3.0))
+        process.kill()
+        process.communicate()
+        process = start("resume", run)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert hashes(run) == undisturbed_and_judged
+    with closing(sqlite3.connect(run / "journal.db")) as journal:
+        assert journal.execute(SENT_AGAIN).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mergeit_async.config import build_settings
-from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.engine.prices import PriceSheet, sheets_of
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.job import Job
 from mergeit_async.simulator.settings import SimulatorSettings
@@ -109,7 +109,9 @@ def begun(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     flags = {"dataset": dataset, "model": "gpt-4o-mini", "embedder": vectors, "max_cost": 1.0}
     Job.begin(build_settings(flags), tmp_path / "run")
     record = tmp_path / "run" / "run.toml"
-    (sheet,) = tomllib.loads(record.read_text())["prices"].values()
+    ((sheet,),) = (
+        sheets.values() for sheets in tomllib.loads(record.read_text())["prices"].values()
+    )
     assert sheet["source"] == "genai-prices"
     text = record.read_text()
     assert text.count(f"prompt = {sheet['prompt']}\n") == 1
@@ -119,7 +121,7 @@ def begun(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def prices_of(job: Job) -> list[PriceSheet]:
     job.run_dir.write_record(job._record)
-    return list(RunDir(job.run_dir.path).read_record().prices.values())
+    return sheets_of(RunDir(job.run_dir.path).read_record().prices, "gpt-4o-mini")
 
 
 def test_a_resumed_run_keeps_the_prices_it_began_with(begun):

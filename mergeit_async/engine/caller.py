@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -28,10 +28,19 @@ UNJUDGED = "unjudged"
 
 
 class Judgement(NamedTuple):
-    """What a reply led to: a word for the journal, and the group's outcome if it is settled."""
+    """What a reply led to: a word for the journal, and the group's outcome if it is settled.
+
+    `detail` and `scores` are for the journal too: of a merge that was refused.
+    """
 
     verdict: str
-    outcome: Outcome | None
+    outcome: Outcome | None = None
+    detail: str | None = None
+    scores: Mapping[str, Any] | None = None
+
+
+# Looks at a reply that has come; it may take its time, as the slot is free by then.
+Judge = Callable[[ChatReply], Awaitable[Judgement]]
 
 
 class GaveUp(Exception):
@@ -97,14 +106,22 @@ class Caller:
         self._pauses.close(error)
 
     async def call(
-        self, position: int, request: ChatRequest, judge: Callable[[ChatReply], Judgement]
+        self,
+        position: int,
+        request: ChatRequest,
+        judge: Judge,
+        *,
+        max_tries: int | None = None,
+        avoid: Sequence[str] = (),
     ) -> Judgement:
         """Send `request` for the group at `position` until a reply comes; commit reply and verdict.
 
-        Raises `GaveUp` when no reply can be had and `StoppedError` when the run must stop.
+        It goes to no server of those named in `avoid` as long as there is another. Raises `GaveUp`
+        when no reply can be had and `StoppedError` when the run must stop.
         """
+        max_tries = max_tries or self._max_tries
         tries = faults = 0
-        refused_by: tuple[str, ...] = ()
+        refused_by = tuple(avoid)
         while True:
             try:
                 call, reply = await self._exchange(position, request, refused_by)
@@ -117,12 +134,12 @@ class Caller:
                 tries += rule.counts
                 faults += 1
                 self._breaker.fault(fault)
-                if not rule.retry or tries >= self._max_tries:
+                if not rule.retry or tries >= max_tries:
                     raise GaveUp(fault) from fault
                 await self._pauses.sleep(backoff_s(fault, faults, self._jitter.random()))
             else:
-                if refused_by:
-                    self._limiter.refuted(refused_by)
+                if refusing := refused_by[len(avoid) :]:
+                    self._limiter.refuted(refusing)
                 return await self._settle(call, request, reply, judge)
 
     def _has_other(self, request: ChatRequest, refused_by: Sequence[str], rule: Rule) -> bool:
@@ -188,19 +205,20 @@ class Caller:
         call: Call,
         request: ChatRequest,
         reply: ChatReply,
-        judge: Callable[[ChatReply], Judgement],
+        judge: Judge,
     ) -> Judgement:
         """Commit a reply and what came of it; only then it counts."""
         self._breaker.success()
         lane = call.slot.lane
-        cost = lane.cost(reply, call.reserved)
+        cost = lane.cost(request, reply, call.reserved)
         self._budget.settle(call.reserved, cost)
         failure = None
         try:
-            judgement = judge(reply)
+            judgement = await judge(reply)
         except Exception as error:  # the reply is paid for, whatever is wrong with its judge
-            judgement, failure = Judgement(UNJUDGED, None), error
-        end = CallEnd(judgement.verdict, cost, 200, None, lane.name, call.slot.latency_s)
+            judgement, failure = Judgement(UNJUDGED), error
+        verdict, _, detail, scores = judgement
+        end = CallEnd(verdict, cost, 200, detail, lane.name, call.slot.latency_s, scores)
         await self._journal.settle_call(call.number, request, reply, end, judgement.outcome)
         if failure is not None:
             raise failure
@@ -225,14 +243,15 @@ class Caller:
         finally:
             for copy in copies:
                 if copy is not winner:
-                    self._abandon(copy)
+                    self._abandon(request, copy)
 
-    def _abandon(self, copy: asyncio.Future[Answered]) -> None:
+    def _abandon(self, request: ChatRequest, copy: asyncio.Future[Answered]) -> None:
         """Nobody waits for this copy any more; what it costs counts all the same."""
         if not copy.cancel() and copy.exception() is None:  # a reply in the same moment
             call, reply = copy.result()
             lane = call.slot.lane
-            end = CallEnd(ABANDONED, lane.cost(reply, call.reserved), 200, lane=lane.name)
+            cost = lane.cost(request, reply, call.reserved)
+            end = CallEnd(ABANDONED, cost, 200, lane=lane.name)
             self._end(call.number, call.reserved, end)
 
     def _end(self, call: int, reserved: float, end: CallEnd) -> None:

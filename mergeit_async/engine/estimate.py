@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Literal, Protocol
 
 from mergeit_async.config import Settings
-from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.engine.prices import Prices, PriceSheet, sheets_of
+from mergeit_async.engine.referee import SAMPLES, SPARE
 from mergeit_async.errors import UsageError
-from mergeit_async.records import ChatRequest, Group
+from mergeit_async.records import ChatRequest, Example, Group, Row
 
 # What servers are seen to deliver for one stream, in tokens a second, and how long they take to
 # begin; the time range spans these. Measured rates replace them as soon as a run has begun.
 FAST = (100.0, 0.3)
 SLOW = (25.0, 3.0)
+# About what a repair adds to the prompt beside the attempt.
+REPAIR_TOKENS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class Range:
 
     low: float
     high: float
+
+    def __add__(self, other: Range) -> Range:
+        return Range(self.low + other.low, self.high + other.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +48,90 @@ class Estimate:
     too_large: int = 0
 
 
+class Asking(Protocol):
+    """Builds the requests whose effort is counted; see `requests.Requests`."""
+
+    @property
+    def can_repair(self) -> bool: ...
+
+    def merge(self, group: Group, sample: int) -> ChatRequest: ...
+
+    def score(self, row: Row | Example, sample: int) -> ChatRequest: ...
+
+
+@dataclass(slots=True)
+class Effort:
+    """Calls of one model, with their tokens."""
+
+    calls: Range = Range(0, 0)
+    prompt_tokens: Range = Range(0, 0)
+    completion_tokens: Range = Range(0, 0)
+
+    def add(self, calls: Range, prompt: Range, completion: Range) -> None:
+        """Some more calls."""
+        self.calls += calls
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
+
+
 def estimate_run(
-    groups: Iterable[Group],
-    build: Callable[[Group, int], ChatRequest],
-    settings: Settings,
-    prices: Collection[PriceSheet] = (),
+    groups: Iterable[Group], requests: Asking, settings: Settings, prices: Prices
 ) -> Estimate:
-    """The effort of merging `groups`, one request a group at least, `max_attempts` at most."""
-    n_groups = prompt = expected = longest = too_large = 0
+    """The effort of merging `groups`: one request a group at least, `max_attempts` at most.
+
+    A judge scores each row once at least; at most, it is asked for samples, for each attempt.
+    """
+    merging, judging, too_large = Effort(), Effort(), 0
     most_tokens = max(server.tpm or inf for server in settings.servers)
     for group in groups:
-        request = build(group, 0)
+        request = requests.merge(group, 0)
         if request.estimated_prompt_tokens + request.max_tokens > most_tokens:
             too_large += 1
             continue
-        n_groups += 1
-        prompt += request.estimated_prompt_tokens
-        longest += request.max_tokens
-        expected += min(request.max_tokens, expected_tokens(group))
-    attempts = settings.max_attempts
-    calls = Range(n_groups, n_groups * attempts)
-    prompt_tokens = Range(prompt, prompt * attempts)
-    completion_tokens = Range(expected, longest * attempts)
+        add_merge(merging, group, request, settings.max_attempts, requests.can_repair)
+        if settings.judge:
+            scores = [requests.score(row, 0) for row in group.rows]
+            add_scores(judging, scores, settings.max_attempts)
+    total = Effort()
+    for effort in (merging, judging):
+        total.add(effort.calls, effort.prompt_tokens, effort.completion_tokens)
+    costs = [price_range(merging, sheets_of(prices, settings.model))]
+    if settings.judge:
+        costs.append(price_range(judging, sheets_of(prices, settings.judge)))
     return Estimate(
-        calls,
-        prompt_tokens,
-        completion_tokens,
-        price_range(prompt_tokens, completion_tokens, prices),
-        Range(
-            least_seconds(calls.low, prompt, expected, settings, FAST),
-            least_seconds(calls.high, prompt * attempts, expected * attempts, settings, SLOW),
-        ),
+        total.calls,
+        total.prompt_tokens,
+        total.completion_tokens,
+        sum_known(costs),
+        Range(*(least_seconds(end, total, settings) for end in ("low", "high"))),
         too_large,
+    )
+
+
+def add_merge(
+    effort: Effort, group: Group, request: ChatRequest, attempts: int, can_repair: bool
+) -> None:
+    """The calls that merge one group."""
+    prompt, longest = request.estimated_prompt_tokens, request.max_tokens
+    # A repair shows the attempt again, and says what is wrong with it.
+    again = prompt + longest + REPAIR_TOKENS if can_repair else prompt
+    effort.add(
+        Range(1, attempts),
+        Range(prompt, prompt + (attempts - 1) * again),
+        Range(min(longest, expected_tokens(group)), longest * attempts),
+    )
+
+
+def add_scores(effort: Effort, scores: Sequence[ChatRequest], attempts: int) -> None:
+    """The calls that score one group: its sources, and merges as long as all of them."""
+    n_rows, most = len(scores), SAMPLES + SPARE
+    prompt = sum(request.estimated_prompt_tokens for request in scores)
+    longest = scores[0].max_tokens
+    calls = Range(n_rows + 1, most * (n_rows + attempts))
+    effort.add(
+        calls,
+        Range(2 * prompt, most * prompt * (1 + attempts)),
+        Range(calls.low * longest / 2, calls.high * longest),
     )
 
 
@@ -81,14 +140,25 @@ def expected_tokens(group: Group) -> int:
     return sum(len((row.text + row.output).encode()) // 4 + 1 for row in group.rows)
 
 
-def price_range(prompt: Range, completion: Range, prices: Collection[PriceSheet]) -> Range | None:
-    """What the tokens cost, from the cheapest server to the dearest; None without prices."""
+def price_range(effort: Effort, prices: Collection[PriceSheet]) -> Range | None:
+    """What it costs, from the cheapest server to the dearest; None without prices."""
     if not prices:
         return None
+    prompt, completion = effort.prompt_tokens, effort.completion_tokens
     return Range(
         min(price.of_tokens(prompt.low, completion.low) for price in prices),
         max(price.of_tokens(prompt.high, completion.high) for price in prices),
     )
+
+
+def sum_known(costs: Iterable[Range | None]) -> Range | None:
+    """What several models cost together; None where one of them has no price."""
+    total = Range(0.0, 0.0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def check_room(settings: Settings, smallest: ChatRequest, prices: Collection[PriceSheet]) -> None:
@@ -107,17 +177,14 @@ def check_room(settings: Settings, smallest: ChatRequest, prices: Collection[Pri
         )
 
 
-def least_seconds(
-    calls: float,
-    prompt_tokens: float,
-    completion_tokens: float,
-    settings: Settings,
-    pace: tuple[float, float],
-) -> float:
-    """The longest of what each limit asks for, and of one call alone."""
+def least_seconds(end: Literal["low", "high"], effort: Effort, settings: Settings) -> float:
+    """The longest of what each limit asks for, and of one call alone, at that end of the range."""
+    calls: float = getattr(effort.calls, end)
     if not calls:
         return 0.0
-    tokens_per_s, first_token_s = pace
+    prompt_tokens: float = getattr(effort.prompt_tokens, end)
+    completion_tokens: float = getattr(effort.completion_tokens, end)
+    tokens_per_s, first_token_s = FAST if end == "low" else SLOW
     latency_s = first_token_s + completion_tokens / calls / tokens_per_s
     servers = settings.servers
     in_flight = sum(server.max_in_flight or 1 for server in servers)

@@ -7,9 +7,9 @@ each input row is accounted for exactly once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,7 +34,8 @@ class Summary:
     """What became of the input: `rows_in` = `merged` + `kept` + `filtered` + `rejected`.
 
     Of the `groups` planned, `merged_groups` became one row each and `failed_groups` never got a
-    reply. All other numbers count rows; `rows_out` is the size of the result.
+    reply. All other numbers count rows; `rows_out` is the size of the result. `reasons` counts the
+    groups whose originals stayed, by why.
     """
 
     rows_in: int
@@ -47,15 +48,18 @@ class Summary:
     filtered: int
     rejected: int
     rows_out: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What merged all rows of a run; part of each merged row's lineage."""
+    """What merged all rows of a run; part of each merged row's lineage.
+
+    `prompts` are the content hashes of the prompt versions, by name.
+    """
 
     model: str
-    prompt: str | None = None
-    prompt_hash: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,10 @@ class Exporter:
     def __init__(self, run: RunDir, store: RowStore, origin: Origin) -> None:
         self._run = run
         self._store = store
-        self._origin = {name: value for name, value in asdict(origin).items() if value is not None}
+        self._origin = {name: value for name, value in asdict(origin).items() if value}
         self._ledger = Ledger(store)
         self._groups: Counter[Status] = Counter()
+        self._reasons: Counter[str] = Counter()
         self._n_topics = 0
 
     def export(self, topics: Iterable[PlannedTopic], rejected: int) -> Summary:
@@ -156,7 +161,13 @@ class Exporter:
         if outcome.merged is not None:
             yield self._merged(group, outcome, outcome.merged, sources)
             return
-        why = {"reason": outcome.reason, "detail": outcome.detail, "attempts": outcome.attempts}
+        self._reasons[f"{outcome.status}: {outcome.reason}"] += 1
+        why: dict[str, Any] = {
+            "reason": outcome.reason,
+            "detail": outcome.detail,
+            "attempts": outcome.attempts,
+            **({"scores": outcome.scores} if outcome.scores else {}),
+        }
         if outcome.status is Status.FAILED:
             why["reason"] = f"failed: {outcome.reason}"
         for row in group.rows:
@@ -173,6 +184,7 @@ class Exporter:
             "similarity": round(group.similarity, 4),
             "attempts": outcome.attempts,
             **self._origin,
+            **({"scores": outcome.scores} if outcome.scores else {}),
             "sources": [source_of(source) for source in sources],
         }
         return Entry(merged, lineage, group.rows)
@@ -212,6 +224,7 @@ class Exporter:
             filtered=counts["filtered"],
             rejected=rejected,
             rows_out=groups[Status.MERGED] + counts["kept"],
+            reasons=dict(self._reasons.most_common()),
         )
 
 

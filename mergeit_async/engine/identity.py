@@ -11,12 +11,13 @@ from typing import Any
 from mergeit_async.config import Settings
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.data.normalise import DATA_VERSION
+from mergeit_async.engine.prompts import Prompts
 from mergeit_async.filtering.topic_plan import ALGORITHM_VERSION as FILTERING_VERSION
 from mergeit_async.ids import digest
 from mergeit_async.merging.compose import COMPOSE_VERSION
 from mergeit_async.merging.gate import GATE_VERSION
+from mergeit_async.merging.information import INFORMATION_VERSION
 from mergeit_async.merging.messages import REQUEST_VERSION
-from mergeit_async.templates.version import PromptVersion, load_prompt
 
 # A run is only resumed by code of the same versions: others would give other bytes.
 ALGORITHMS: Mapping[str, str] = MappingProxyType(
@@ -25,6 +26,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "filtering": FILTERING_VERSION,
         "request": REQUEST_VERSION,
         "gate": GATE_VERSION,
+        "information": INFORMATION_VERSION,
         "compose": COMPOSE_VERSION,
     }
 )
@@ -34,32 +36,34 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
 class Identity:
     """The contents that decide the result of a run.
 
-    `dataset`, `prompt` and `vectors` are hashes of what was found at those places (`prompt` is
-    empty where none is used, `vectors` where nothing is precomputed); `algorithms` the versions
-    of the code whose change would change results.
+    `dataset`, `vectors` and the values of `prompts` are hashes of what was found at those places
+    (`vectors` is empty where nothing is precomputed, `prompts` where no model is asked);
+    `algorithms` are the versions of the code whose change would change results. `forms` are how
+    the servers were found to take what not all servers take; empty until they were asked.
     """
 
     dataset: str
     settings: Mapping[str, Any]
-    prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
     vectors: str = ""
     algorithms: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """One hash over all of it."""
-        return digest(
-            [self.dataset, self.settings, self.prompt, self.vectors, dict(self.algorithms)]
-        )
+        parts = (self.settings, self.prompts, self.algorithms, self.forms)
+        return digest([self.dataset, self.vectors, *map(dict, parts)])
 
     def difference(self, later: Identity) -> str | None:
         """What has changed from this to `later`, as the subject of a sentence; None if nothing."""
         if self.dataset != later.dataset:
             return "the dataset"
-        if self.prompt != later.prompt:
-            return f"the prompt {self.settings.get('prompt')}"
         if self.vectors != later.vectors:
             return "the file of precomputed vectors"
+        for name in sorted(self.prompts.keys() & later.prompts.keys()):
+            if self.prompts[name] != later.prompts[name]:
+                return f"the prompt {name}"
         return changed_entry("the setting", self.settings, later.settings) or changed_entry(
             "the version of", self.algorithms, later.algorithms
         )
@@ -73,13 +77,8 @@ def changed_entry(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
     return None
 
 
-def find_prompt(settings: Settings) -> PromptVersion | None:
-    """The prompt of a run; none where no model is asked."""
-    return None if settings.is_offline else load_prompt(settings.prompt, settings.prompts)
-
-
 def identify(
-    settings: Settings, dataset: str, prompt: PromptVersion | None, vectors: str | None = None
+    settings: Settings, dataset: str, prompts: Prompts | None, vectors: str | None = None
 ) -> Identity:
     """What decides the result of a run with these settings, as things are now.
 
@@ -90,7 +89,7 @@ def identify(
     return Identity(
         dataset=dataset,
         settings=settings.identity(),
-        prompt=prompt.hash if prompt else "",
+        prompts=prompts.hashes if prompts else {},
         vectors=vectors,
         algorithms=dict(ALGORITHMS),
     )

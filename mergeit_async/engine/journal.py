@@ -15,12 +15,13 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -39,10 +40,12 @@ from mergeit_async.engine.tables import (
     REPLY,
     SPENT,
     Values,
+    as_json,
     connect_reader,
     connect_writer,
     has_replies,
     outcome_values,
+    read_reply,
     reply_values,
 )
 from mergeit_async.engine.waiting import resolve
@@ -57,7 +60,8 @@ class CallEnd(NamedTuple):
     """How a call ended, for the record.
 
     `result` is the verdict on its reply, the kind of its fault, or a word for one that was not
-    sent or not waited for. `cost` is in US dollars; `lane` names the server.
+    sent or not waited for. `cost` is in US dollars; `lane` names the server. `scores` are those of
+    a merge that was refused, as JSON values.
     """
 
     result: str
@@ -66,6 +70,7 @@ class CallEnd(NamedTuple):
     detail: str | None = None
     lane: str | None = None
     latency_s: float | None = None
+    scores: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -122,7 +127,7 @@ class Journal:
         for reader in self._with_replies:
             found = reader.execute(REPLY, (request_key,)).fetchone()
             if found is not None:
-                return ChatReply(*found)
+                return read_reply(found)
         return None
 
     def next_call(self) -> int:
@@ -260,5 +265,6 @@ def end_values(call: int, end: CallEnd) -> Values:
         end.cost,
         end.lane,
         end.latency_s,
+        as_json(end.scores),
         call,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -65,11 +66,12 @@ class Lane:
         now: float,
         *,
         name: str = "",
-        price: PriceSheet | None = None,
+        prices: Mapping[str, PriceSheet] | None = None,
     ) -> None:
+        """`prices` are those of each model that is asked here, as far as they are known."""
         self.name = name
         self.provider = provider
-        self.price = price
+        self._prices = prices or {}
         self.in_flight = 0
         self.latencies = Latencies()
         self.window = Window(ceilings.max_in_flight)
@@ -152,10 +154,20 @@ class Lane:
             call.cancel()
         raise ProviderError(FaultKind.TIMEOUT, f"no whole answer within {deadline_s:.3g} s")
 
-    def cost(self, reply: ChatReply, reserved: float) -> float:
-        """US dollars for `reply`: as reported, else all that was reserved."""
-        cost = self.price.cost(reply) if self.price else 0.0
+    def ceiling(self, request: ChatRequest) -> float:
+        """US dollars that `request` can cost here at most; 0 where no price is known."""
+        price = self._prices.get(request.model)
+        return price.ceiling(request) if price else 0.0
+
+    def cost(self, request: ChatRequest, reply: ChatReply, reserved: float) -> float:
+        """US dollars for the `reply` to `request`: as reported, else all that was reserved."""
+        price = self._prices.get(request.model)
+        cost = price.cost(reply) if price else 0.0
         return reserved if cost is None else cost
+
+    def has_prices(self, models: Iterable[str]) -> bool:
+        """Whether the price of each of these models is known here."""
+        return all(model in self._prices for model in models)
 
     def answered(self, slot: Slot, reply: ChatReply, now: float) -> None:
         """The call came through."""

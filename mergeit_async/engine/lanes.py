@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import product
 
 import anyio
 
@@ -14,14 +15,14 @@ from mergeit_async.engine.estimate import check_room
 from mergeit_async.engine.faults import RULES, stop_for
 from mergeit_async.engine.lane import Ceilings, Lane
 from mergeit_async.engine.limiter import Limiter
-from mergeit_async.engine.mergers import request_builder
-from mergeit_async.engine.prices import PriceSheet, find_price
+from mergeit_async.engine.prices import Prices, PriceSheet, find_price, sheets_of
+from mergeit_async.engine.prompts import Prompts
+from mergeit_async.engine.requests import Requests
 from mergeit_async.errors import ProviderError, StoppedError, UsageError
 from mergeit_async.providers.address import parse_api_key, parse_base_url
 from mergeit_async.providers.http import HttpChat
 from mergeit_async.records import ChatRequest, Group, Row
 from mergeit_async.servers import Server
-from mergeit_async.templates.version import PromptVersion
 
 # How often a server that was taken out is asked whether it is there again, and how long a run
 # waits when there is no other.
@@ -34,9 +35,7 @@ SMALLEST = Group(0, 0, "", (Row("", "", "", "", 0, 0),) * 2, 1.0)
 
 
 @asynccontextmanager
-async def open_lanes(
-    settings: Settings, prices: Mapping[str, PriceSheet]
-) -> AsyncIterator[list[Lane]]:
+async def open_lanes(settings: Settings, prices: Prices) -> AsyncIterator[list[Lane]]:
     """A lane to each server; those that are not there, or refuse their key, are out.
 
     Raises `StoppedError` when none is left.
@@ -51,7 +50,7 @@ async def open_lanes(
                 ceilings_of(server),
                 anyio.current_time(),
                 name=server.url,
-                price=prices.get(server.url),
+                prices=prices.get(server.url),
             )
             lane.is_out = True
             lanes.append(lane)
@@ -133,33 +132,31 @@ def open_chat(server: Server, settings: Settings) -> HttpChat:
 
 
 def prepare_servers(
-    settings: Settings, prompt: PromptVersion | None, frozen: Mapping[str, PriceSheet] | None = None
-) -> dict[str, PriceSheet]:
+    settings: Settings, prompts: Prompts | None, frozen: Prices | None = None
+) -> Prices:
     """Check servers, keys and the cap, and find the prices; nothing where no model is asked."""
-    if prompt is None:
+    if prompts is None:
         return {}
     check_servers(settings)
-    return prepare_prices(settings, prompt, frozen or {})
+    return prepare_prices(settings, prompts, frozen or {})
 
 
-def prepare_prices(
-    settings: Settings, prompt: PromptVersion, frozen: Mapping[str, PriceSheet]
-) -> dict[str, PriceSheet]:
+def prepare_prices(settings: Settings, prompts: Prompts, frozen: Prices) -> Prices:
     """The prices as `find_prices` finds them.
 
     Raises `UsageError` also where the cap or the tokens a minute leave no room for a single call.
     """
     prices = find_prices(settings, frozen)
-    smallest = smallest_request(settings, prompt)
+    smallest = smallest_request(settings, prompts)
     if smallest is not None:
-        check_room(settings, smallest, prices.values())
+        check_room(settings, smallest, sheets_of(prices, settings.model))
     return prices
 
 
-def smallest_request(settings: Settings, prompt: PromptVersion) -> ChatRequest | None:
+def smallest_request(settings: Settings, prompts: Prompts) -> ChatRequest | None:
     """The request for the smallest group; None where a template wants more of a row than that."""
     with suppress(UsageError):
-        return request_builder(settings, prompt)(SMALLEST, 0)
+        return Requests(settings, prompts).merge(SMALLEST, 0)
     return None
 
 
@@ -191,27 +188,27 @@ def ceilings_of(server: Server) -> Ceilings:
     return Ceilings(server.max_in_flight or 1, server.rpm, server.tpm)
 
 
-def find_prices(settings: Settings, frozen: Mapping[str, PriceSheet]) -> dict[str, PriceSheet]:
-    """A price sheet for each server: as given, as frozen earlier, or as listed.
+def find_prices(settings: Settings, frozen: Prices) -> Prices:
+    """Price sheets by server and model: as given, as frozen earlier, or as listed.
 
     Raises `UsageError` where there is a cap and no price.
     """
-    prices = {}
-    for server in settings.servers:
-        sheet = given_price(settings) or frozen.get(server.url)
-        sheet = sheet or find_price(settings.model, parse_base_url(server.url))
+    prices: dict[str, dict[str, PriceSheet]] = {}
+    for server, model in product(settings.servers, settings.models):
+        sheet = given_price(settings) or frozen.get(server.url, {}).get(model)
+        sheet = sheet or find_price(model, parse_base_url(server.url))
         if sheet is not None:
-            prices[server.url] = sheet
+            prices.setdefault(server.url, {})[model] = sheet
         elif settings.max_cost is not None:
             raise UsageError(
-                f"There is no price for {settings.model} at {server.url}, so --max-cost cannot be "
+                f"There is no price for {model} at {server.url}, so --max-cost cannot be "
                 "kept; give --price-in and --price-out in US dollars per million tokens."
             )
     return prices
 
 
 def given_price(settings: Settings) -> PriceSheet | None:
-    """The price that the user gives for all servers."""
+    """The price that the user gives for all servers and models."""
     if settings.price_in is None or settings.price_out is None:
         return None
     return PriceSheet(settings.price_in, settings.price_in, settings.price_out, "given")

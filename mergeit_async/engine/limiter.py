@@ -66,7 +66,7 @@ class Limiter:
 
     def ceiling(self, request: ChatRequest) -> float:
         """US dollars that `request` can cost at most, wherever it goes; 0 without prices."""
-        return max([lane.price.ceiling(request) for lane in self.lanes if lane.price], default=0.0)
+        return max([lane.ceiling(request) for lane in self.lanes])
 
     def check(self, tokens: float) -> None:
         """Raise `ProviderError` for a request that no lane can ever take."""

@@ -50,6 +50,7 @@ class PlanFolder:
         self.rows = path / "rows.arrow"
         self.vectors = path / "vectors.npy"
         self.labels = path / "labels.npy"
+        self.words = path / "words.json"
         self._topics = path / "topics"
         self._manifest = path / MANIFEST
 
@@ -79,6 +80,10 @@ class PlanFolder:
     def write_labels(self, labels: NDArray[np.int32], made_from: str) -> None:
         """Save the topic of each row that has a vector, (n,) int32."""
         self._write(self.labels, made_from, lambda file: np.save(file, labels))
+
+    def write_words(self, weights: bytes, made_from: str) -> None:
+        """Save how rare the words of the dataset are."""
+        self._write(self.words, made_from, lambda file: file.write(weights))
 
     def write_topic(self, topic: PlannedTopic, made_from: str) -> None:
         """Save one topic's plan."""

@@ -30,10 +30,12 @@ from mergeit_async.filtering.select import topic_budgets
 from mergeit_async.filtering.topic_plan import TopicSettings, plan_topic
 from mergeit_async.filtering.topics import assign_topics, default_topic_count
 from mergeit_async.ids import digest, group_id
+from mergeit_async.merging.weights import WordWeights
 from mergeit_async.providers.embeddings import PrecomputedVectors, load_embedder
 from mergeit_async.records import Group, Rejected, Row
 
 EMBEDDING_BATCH = 4096
+WORD_SAMPLE_ROWS = 20_000
 
 Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
@@ -72,6 +74,7 @@ class Planner:
     def topics(self) -> Iterator[PlannedTopic]:
         """All topics in order; each is durable when it is yielded."""
         store = self.rows()
+        self.weigh_words(store)
         unique = np.flatnonzero(~store.duplicates())
         vectors = self.vectors(store, unique)
         labels = self.labels(vectors)
@@ -111,6 +114,15 @@ class Planner:
                 self._folder.confirm(self._folder.rows, made_from)
             self._store = RowStore.open(self._folder.rows)
         return self._store
+
+    def weigh_words(self, store: RowStore) -> None:
+        """Save how rare the words of a sample of the rows are: what is rare must not get lost."""
+        made_from = self._made_from("rows")
+        if not self._folder.holds(self._folder.words, made_from):
+            number = min(len(store), WORD_SAMPLE_ROWS)
+            rows = (store[at] for at in np.linspace(0, len(store) - 1, number).astype(np.int64))
+            weights = WordWeights.count(f"{row.text} {row.output}" for row in rows)
+            self._folder.write_words(weights.to_json(), made_from)
 
     def vectors(self, store: RowStore, unique: NDArray[np.int64]) -> NDArray[np.float16]:
         """The (n, dim) float16 vectors of the rows that are no repeats, memory-mapped."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from mergeit_async.config import Settings
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.estimate import Estimate, estimate_run
-from mergeit_async.engine.identity import find_prompt, identify
+from mergeit_async.engine.identity import identify
 from mergeit_async.engine.lanes import prepare_prices
-from mergeit_async.engine.mergers import request_builder
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.prompts import find_prompts
+from mergeit_async.engine.requests import Requests
 from mergeit_async.engine.run_dir import RunDir
 
 
@@ -43,19 +44,19 @@ def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
 
     Raises `UsageError` for a cap or a rate that a run would refuse.
     """
-    prompt = find_prompt(settings)
-    prices = prepare_prices(settings, prompt, {}) if prompt else {}
+    prompts = find_prompts(settings)
+    prices = prepare_prices(settings, prompts, {}) if prompts else {}
     dataset = dataset_digest(settings.dataset)
     run = RunDir(folder)
     run.plan.path.mkdir(parents=True)
-    planner = Planner(run, settings, identify(settings, dataset, prompt), progress)
+    planner = Planner(run, settings, identify(settings, dataset, prompts), progress)
     topics = list(planner.topics())
     planned = [group for topic in topics for group in topic.groups]
     estimate, unpriced = None, tuple[str, ...]()
-    if prompt is not None:
-        build = request_builder(settings, prompt)
+    if prompts is not None:
+        requests = Requests(settings, prompts)
         unpriced = tuple(server.url for server in settings.servers if server.url not in prices)
-        estimate = estimate_run(map(planner.load_group, planned), build, settings, prices.values())
+        estimate = estimate_run(map(planner.load_group, planned), requests, settings, prices)
     return Preview(
         rows=len(planner.rows()),
         rejected=count_lines(run.rejected),

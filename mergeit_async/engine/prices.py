@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from mergeit_async.records import ChatReply, ChatRequest
+
+# Price sheets by the URL of a server and the name of a model there.
+Prices = Mapping[str, Mapping[str, "PriceSheet"]]
 
 MILLION = 1_000_000
 # A prompt long enough for rounding not to show, and short of every tier for long prompts.
@@ -41,6 +45,11 @@ class PriceSheet:
         """US dollars that a call cannot exceed: no token is shorter than a byte."""
         prompt = request.most_prompt_tokens * max(self.prompt, self.cached)
         return (prompt + request.max_tokens * self.completion) / MILLION
+
+
+def sheets_of(prices: Prices, model: str) -> list[PriceSheet]:
+    """The prices of one model, of all servers where it has one."""
+    return [sheets[model] for sheets in prices.values() if model in sheets]
 
 
 def find_price(model: str, base_url: str) -> PriceSheet | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from mergeit_async.data.atomic import write_atomically
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.plan_folder import PlanFolder
-from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.engine.prices import Prices, PriceSheet
 from mergeit_async.errors import UsageError
 
 LOCK = "lock"
@@ -42,12 +42,12 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `run.toml` says a run is; `prices` are those of its servers, by URL."""
+    """What `run.toml` says a run is; `prices` are those of its servers and models."""
 
     settings: Settings
     identity: Identity
     stamp: Stamp
-    prices: Mapping[str, PriceSheet] = field(default_factory=dict)
+    prices: Prices = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,10 @@ class RunDir:
             "fingerprint": record.identity.fingerprint,
             "identity": asdict(record.identity),
             "stamp": asdict(record.stamp),
-            "prices": {url: asdict(price) for url, price in record.prices.items()},
+            "prices": {
+                url: {model: asdict(sheet) for model, sheet in sheets.items()}
+                for url, sheets in record.prices.items()
+            },
             "settings": record.settings.model_dump(mode="json", exclude_none=True),
         }
         with write_atomically(self.record) as file:
@@ -150,7 +153,10 @@ class RunDir:
             content = tomllib.loads(self.record.read_text(encoding="utf-8"))
             # TOML has no null: what is absent was None, and `per_cluster` None is "all".
             settings = checked({"per_cluster": "all"} | content["settings"])
-            prices = {url: PriceSheet(**sheet) for url, sheet in content["prices"].items()}
+            prices = {
+                url: {model: PriceSheet(**sheet) for model, sheet in sheets.items()}
+                for url, sheets in content["prices"].items()
+            }
             identity, stamp = Identity(**content["identity"]), Stamp(**content["stamp"])
             return Record(settings, identity, stamp, prices)
         except FileNotFoundError:

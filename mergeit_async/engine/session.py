@@ -14,7 +14,7 @@ from mergeit_async.engine.caller import Caller
 from mergeit_async.engine.journal import Journal
 from mergeit_async.engine.lanes import allow_connections, ceilings_of, open_lanes, watch_lanes
 from mergeit_async.engine.limiter import Limiter
-from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.engine.prices import Prices
 from mergeit_async.errors import UsageError
 
 
@@ -42,7 +42,9 @@ class Session:
     def tune(self, changes: Mapping[str, Any]) -> None:
         """Change limits while calls are under way; what is unusable changes nothing."""
         settings = checked(self._settings.model_dump() | dict(changes))
-        if settings.max_cost is not None and any(lane.price is None for lane in self.limiter.lanes):
+        if settings.max_cost is not None and not all(
+            lane.has_prices(settings.models) for lane in self.limiter.lanes
+        ):
             raise UsageError("--max-cost needs --price-in and --price-out; the model has no price.")
         allow_connections(settings)
         now = anyio.current_time()
@@ -56,7 +58,7 @@ class Session:
 @asynccontextmanager
 async def open_session(
     settings: Settings,
-    prices: Mapping[str, PriceSheet],
+    prices: Prices,
     journal: Journal,
     stop: Callable[[Exception], None],
 ) -> AsyncIterator[Session]:

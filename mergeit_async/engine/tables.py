@@ -7,15 +7,17 @@ counts as having cost all that was `reserved` for it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mergeit_async.errors import StoppedError, UsageError
-from mergeit_async.records import ChatReply, Example, Outcome, Status
+import orjson
 
-SCHEMA_VERSION = 2
+from mergeit_async.errors import StoppedError, UsageError
+from mergeit_async.records import ChatReply, Example, Outcome, Status, TokenChoice
+
+SCHEMA_VERSION = 3
 
 SCHEMA = f"""
 BEGIN;
@@ -32,7 +34,8 @@ CREATE TABLE calls (
     detail TEXT,
     cost REAL,
     lane TEXT,
-    latency_s REAL
+    latency_s REAL,
+    scores TEXT
 );
 -- Rows in the order in which they come: by their keys, which are random, each would touch a page
 -- of its own.
@@ -42,7 +45,8 @@ CREATE TABLE replies (
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
-    cached_tokens INTEGER
+    cached_tokens INTEGER,
+    choices TEXT
 );
 CREATE UNIQUE INDEX reply_of_request ON replies (request_key);
 CREATE TABLE outcomes (
@@ -54,7 +58,8 @@ CREATE TABLE outcomes (
     detail TEXT,
     instruction TEXT,
     input TEXT,
-    output TEXT
+    output TEXT,
+    scores TEXT
 );
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
@@ -66,16 +71,16 @@ BEGIN_CALL = (
 )
 END_CALL = (
     "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ?, cost = ?, lane = ?,"
-    " latency_s = ? WHERE id = ?"
+    " latency_s = ?, scores = ? WHERE id = ?"
 )
-ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)"
-ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)"
+ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DROP_OUTCOME = "DELETE FROM outcomes WHERE position = ?"
 # What a session left open when it was killed is told apart from what the next has under way.
 LEAVE_OPEN = "UPDATE calls SET result = 'unknown' WHERE ended_at IS NULL AND result IS NULL"
 REPLY = (
-    "SELECT text, finish_reason, prompt_tokens, completion_tokens, cached_tokens FROM replies"
-    " WHERE request_key = ?"
+    "SELECT text, finish_reason, prompt_tokens, completion_tokens, cached_tokens, choices"
+    " FROM replies WHERE request_key = ?"
 )
 FINISHED = "SELECT position FROM outcomes"
 SPENT = "SELECT coalesce(sum(coalesce(cost, reserved)), 0.0) FROM calls"
@@ -144,11 +149,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 def read_outcomes(connection: sqlite3.Connection) -> Iterator[Outcome]:
     """All outcomes in the order of the plan."""
-    for position, group_id, status, attempts, reason, detail, *fields in connection.execute(
+    for position, group_id, status, attempts, reason, detail, *fields, scores in connection.execute(
         OUTCOMES
     ):
         merged = Example(*fields) if fields[0] is not None else None
-        yield Outcome(position, group_id, Status(status), attempts, merged, reason, detail)
+        found = orjson.loads(scores) if scores is not None else None
+        yield Outcome(position, group_id, Status(status), attempts, merged, reason, detail, found)
 
 
 def has_replies(connection: sqlite3.Connection) -> bool:
@@ -182,7 +188,23 @@ def reply_values(request_key: str, reply: ChatReply) -> Values:
         reply.prompt_tokens,
         reply.completion_tokens,
         reply.cached_tokens,
+        as_json([[choice.token, dict(choice.logprobs)] for choice in reply.choices] or None),
     )
+
+
+def read_reply(values: Sequence[Any]) -> ChatReply:
+    """A reply from what REPLY selects."""
+    *plain, choices = values
+    reply = ChatReply(*plain)
+    if choices is None:
+        return reply
+    found = (TokenChoice(token, logprobs) for token, logprobs in orjson.loads(choices))
+    return reply._replace(choices=tuple(found))
+
+
+def as_json(value: Any) -> str | None:
+    """A value as the text of a column; None stays as it is."""
+    return None if value is None else orjson.dumps(value).decode()
 
 
 def outcome_values(outcome: Outcome) -> Values:
@@ -197,6 +219,7 @@ def outcome_values(outcome: Outcome) -> Values:
         outcome.reason,
         outcome.detail,
         *fields,
+        as_json(outcome.scores),
     )
 
 

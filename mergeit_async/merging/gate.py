@@ -95,8 +95,8 @@ def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
 def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
     text = _join(merged)
     folded = text.casefold()
-    for row in _find_copied(merged, folded, sources):
-        yield Refusal("copy_of_source", f"the merged row repeats source row {row.id} alone")
+    for number in _find_copied(merged, folded, sources):
+        yield Refusal("copy_of_source", f"the merged row repeats source row {number} alone")
     for field in ("instruction", "output"):
         if not getattr(merged, field).strip():
             yield Refusal(f"empty_{field}", f"the merged row has an empty {field}")
@@ -107,13 +107,13 @@ def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
             yield from _find_field_defects(field, merged, sources)
 
 
-def _find_copied(merged: Example, folded: str, sources: Sequence[Row]) -> Iterator[Row]:
-    """The sources of which instruction and output, or all but trivial words, are the merge's."""
-    for row in sources:
+def _find_copied(merged: Example, folded: str, sources: Sequence[Row]) -> Iterator[int]:
+    """The sources, from 1, whose instruction and output, or nearly all words, are the merge's."""
+    for number, row in enumerate(sources, start=1):
         if _is_same(row.instruction, merged.instruction) and _is_same(row.output, merged.output):
-            yield row
+            yield number
         if _has_same_words(folded, _join(row)):
-            yield row
+            yield number
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -1,18 +1,25 @@
-"""The request that asks for one group's merge."""
+"""The requests that ask for one group's merge: the first, and the one that has a reply mended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
-from mergeit_async.ids import preamble_id, request_key
+import orjson
+
+from mergeit_async.ids import digest, preamble_id, request_key
 from mergeit_async.records import ChatRequest, Example, Group, Message, Row
 
 # What chat formats add around the text of a turn: its role and its delimiters.
 TOKENS_PER_MESSAGE = 4
 # Room for what a merge adds to its sources, and for short sources at all.
 EXTRA_TOKENS = 512
+# An attempt that is shown again is cut at so many characters for each token that it was allowed.
+# Texts have four or five a token, so only replies that went on past their limit are cut.
+ATTEMPT_CHARACTERS_PER_TOKEN = 8
+# Stands for an attempt without any text: servers refuse empty turns.
+EMPTY_ATTEMPT = "(empty)"
 
 
 # Changes with whatever changes the requests of a group: their words, limits or keys.
@@ -30,6 +37,13 @@ class Prompt(Protocol):
         """The user turn that asks for the merge of `rows`."""
 
 
+class Repair(Protocol):
+    """A prompt version that goes on where the reply to another was not good enough."""
+
+    def ask(self, rows: Sequence[Row | Example], defects: Sequence[str], attempt: str) -> str:
+        """The user turn that asks to mend `attempt`, a merge of `rows` with these `defects`."""
+
+
 def build_request(
     prompt: Prompt,
     group: Group,
@@ -39,31 +53,105 @@ def build_request(
     temperature: float,
     max_output_tokens: int,
     sample: int,
+    response_format: bytes = b"",
 ) -> ChatRequest:
     """The `sample`-th request for `group`, with its key (see `ids.request_key`).
 
     The reply may be twice as long as the sources and `EXTRA_TOKENS` more, at most
     `max_output_tokens`: a merge says all that they say, and what connects it.
     """
-    preamble, preamble_tokens = _identify(prompt.preamble)
-    turn = Message("user", prompt.ask(group.rows))
-    max_tokens = min(max_output_tokens, 2 * _source_tokens(group.rows) + EXTRA_TOKENS)
-    return ChatRequest(
-        key=request_key(
-            endpoint=endpoint,
-            model=model,
-            preamble=preamble,
-            turn=turn,
-            parameters={"temperature": temperature, "max_tokens": max_tokens},
-            sample=sample,
-        ),
+    draft = ChatRequest(
+        key="",
         model=model,
-        messages=(*prompt.preamble, turn),
+        messages=(*prompt.preamble, Message("user", prompt.ask(group.rows))),
         temperature=temperature,
-        max_tokens=max_tokens,
+        max_tokens=min(max_output_tokens, 2 * _source_tokens(group.rows) + EXTRA_TOKENS),
         sample=sample,
-        estimated_prompt_tokens=preamble_tokens + _turn_tokens(turn),
+        estimated_prompt_tokens=0,
+        response_format=response_format,
     )
+    return identify_request(draft, endpoint, prompt.preamble)
+
+
+def build_repair_request(
+    prompt: Prompt,
+    repair: Repair,
+    group: Group,
+    *,
+    attempt: str,
+    defects: Sequence[str],
+    endpoint: str,
+    model: str,
+    temperature: float,
+    max_output_tokens: int,
+    sample: int,
+    response_format: bytes = b"",
+) -> ChatRequest:
+    """The `sample`-th request for `group`, which has `attempt`, a reply with `defects`, mended.
+
+    It is the conversation in which the attempt was given, so that a server's prompt cache knows
+    its beginning, and the turn of `repair` after it.
+    """
+    asked = build_request(
+        prompt,
+        group,
+        endpoint=endpoint,
+        model=model,
+        temperature=temperature,
+        max_output_tokens=max_output_tokens,
+        sample=sample,
+        response_format=response_format,
+    )
+    shown = _show_attempt(attempt, asked.max_tokens)
+    answer = Message("assistant", shown)
+    turn = Message("user", repair.ask(group.rows, defects, shown))
+    draft = asked._replace(messages=(*asked.messages, answer, turn))
+    return identify_request(draft, endpoint, prompt.preamble)
+
+
+def build_response_format(form: str, schema: Mapping[str, Any]) -> bytes:
+    """The parameter `response_format` as JSON, for a reply that fits `schema`.
+
+    `form` is text (nothing is sent), json_object or json_schema. Strict is asked for where the
+    schema permits it: OpenAI turns down every request whose strict schema leaves keys open.
+    Raises ValueError for another form.
+    """
+    match form:
+        case "text":
+            return b""
+        case "json_object":
+            return orjson.dumps({"type": form})
+        case "json_schema":
+            shape = {"name": "merged_row", "strict": _is_closed(schema), "schema": dict(schema)}
+            return orjson.dumps({"type": form, form: shape})
+    raise ValueError(f"{form!r} is no form of a reply; choose text, json_object or json_schema.")
+
+
+def identify_request(
+    draft: ChatRequest, endpoint: str, preamble: tuple[Message, ...]
+) -> ChatRequest:
+    """`draft`, whose messages begin with `preamble`, with its key and about its prompt's tokens.
+
+    What is not sent is not part of the key.
+    """
+    beginning, tokens = _identify(preamble, draft.response_format)
+    *earlier, turn = draft.messages[len(preamble) :]
+    if earlier:
+        beginning = digest([beginning, preamble_id(tuple(earlier))])
+    parameters = {"temperature": draft.temperature, "max_tokens": draft.max_tokens}
+    if draft.top_logprobs:
+        parameters["top_logprobs"] = draft.top_logprobs
+    key = request_key(
+        endpoint=endpoint,
+        model=draft.model,
+        preamble=beginning,
+        turn=turn,
+        parameters=parameters,
+        sample=draft.sample,
+    )
+    for message in (*earlier, turn):
+        tokens += _turn_tokens(message)
+    return draft._replace(key=key, estimated_prompt_tokens=tokens)
 
 
 def estimate_tokens(*texts: str) -> int:
@@ -83,9 +171,26 @@ def estimate_tokens(*texts: str) -> int:
 
 # The preamble is one tuple per prompt version and is hashed once, not once a request.
 @lru_cache(maxsize=64)
-def _identify(preamble: tuple[Message, ...]) -> tuple[str, int]:
-    """The id of a prompt's first turns, and about how many tokens they are."""
-    return preamble_id(preamble), sum(map(_turn_tokens, preamble))
+def _identify(preamble: tuple[Message, ...], response_format: bytes) -> tuple[str, int]:
+    """The id of what all requests of a prompt begin with, and about how many tokens it is."""
+    beginning, tokens = preamble_id(preamble), sum(map(_turn_tokens, preamble))
+    if not response_format:
+        return beginning, tokens
+    # Servers write the form into the prompt and count it there.
+    form = response_format.decode()
+    return digest([beginning, "response_format", form]), tokens + estimate_tokens(form)
+
+
+def _show_attempt(attempt: str, max_tokens: int) -> str:
+    """A reply as a turn of the conversation; half a character, which no request carries, is "?"."""
+    shown = attempt[: ATTEMPT_CHARACTERS_PER_TOKEN * max_tokens]
+    return shown.encode(errors="replace").decode() if shown.strip() else EMPTY_ATTEMPT
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    """Whether every key is required and no other is allowed."""
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    return schema.get("additionalProperties") is False and set(properties) == set(required)
 
 
 def _turn_tokens(turn: Message) -> int:

@@ -21,6 +21,9 @@ _START = re.compile(r'\{\s*"')
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
 _KEYS = frozenset(FIELDS)
 _NO_INPUT = frozenset({"noinput", "no input"})
+# What JSON calls the values that are no text; numbers are read as text.
+_KINDS = {dict: "an object", list: "an array", bool: "true or false"}
+_EXCERPT_CHARACTERS = 80
 
 
 def parse_reply(text: str) -> Example | Refusal:
@@ -28,7 +31,7 @@ def parse_reply(text: str) -> Example | Refusal:
 
     The object may stand alone, in code fences or among prose; of several objects the first with
     all three keys counts. An absent input is an empty one. Refusals: no_json, missing_field,
-    wrong_type, bad_text.
+    wrong_type, bad_text. Their details are sentences that tell a model what to write instead.
     """
     if whole := _read_whole(text):
         return _to_example(whole)
@@ -38,9 +41,13 @@ def parse_reply(text: str) -> Example | Refusal:
             return _check_fields(candidate)
         if found is None or (_answers(candidate) and not _answers(found)):
             found = candidate
-    if found is None:
-        return Refusal("no_json", f"the reply holds no JSON object: {text[:80]!r}")
-    return _check_fields(found)
+    return _refuse_prose(text) if found is None else _check_fields(found)
+
+
+def find_schema_error(text: str) -> str | None:
+    """A sentence on why `text` is no row, or None if it is one."""
+    parsed = parse_reply(text)
+    return parsed.detail if isinstance(parsed, Refusal) else None
 
 
 def find_objects(text: str) -> Iterator[dict[str, Any]]:
@@ -75,6 +82,19 @@ def _read_whole(text: str) -> dict[str, str] | None:
     return value
 
 
+def _refuse_prose(text: str) -> Refusal:
+    if not text.strip():
+        return Refusal("no_json", "the reply is empty; it has to be one JSON object")
+    excerpt = text[:_EXCERPT_CHARACTERS]
+    if _START.search(text):
+        return Refusal(
+            "no_json",
+            "the JSON object of the reply breaks off or is not valid; close it, and escape "
+            f"quotation marks and backslashes inside its strings: {excerpt!r}",
+        )
+    return Refusal("no_json", f"the reply holds no JSON object; it begins with {excerpt!r}")
+
+
 def _answers(value: dict[str, Any]) -> bool:
     return "instruction" in value and "output" in value
 
@@ -83,12 +103,18 @@ def _check_fields(value: dict[str, Any]) -> Example | Refusal:
     for field in FIELDS:
         item = value.get(field)
         if item is None and field != "input":
-            return Refusal("missing_field", f"the reply has no {field}")
+            state = "is null" if field in value else "is missing"
+            return Refusal("missing_field", f'"{field}" {state} in the JSON object of the reply')
         if not isinstance(item, str | None):
-            return Refusal("wrong_type", f"{field} is a {type(item).__name__}, not text")
+            kind = _KINDS.get(type(item), "no text")
+            return Refusal("wrong_type", f'"{field}" is {kind}; it has to be one string')
     texts = {field: value.get(field) or "" for field in FIELDS}
     if not _is_unicode("".join(texts.values())):
-        return Refusal("bad_text", "the reply escapes half of a surrogate pair")
+        return Refusal(
+            "bad_text",
+            "a string of the reply escapes half of a surrogate pair (\\ud800 to \\udfff); write "
+            "the character itself",
+        )
     return _to_example(texts)
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from mergeit_async.simulator.settings import RetryAfterStyle
 
+INVALID = "invalid_request_error"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _WEEK_S = 7 * 24 * 3600
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -12,18 +13,26 @@ import orjson
 CHARS_PER_TOKEN = 4
 _DIGEST_BYTES = 16
 _USER_TURN = b',{"role":"user"'
+_MOST_LOGPROBS = 20
 
 
 @dataclass(slots=True)  # not frozen: made for each request
 class ChatCall:
-    """One parsed call: `prompt` is the text of the last user turn, `preamble` all turns before."""
+    """One parsed call: `prompt` is the text of the last user turn, `preamble` all turns before.
+
+    `response_format` is that parameter as it came, None where it did not. `top_logprobs` is the
+    number of alternatives asked for at each token, None where no log-probabilities are.
+    `says_json` is known for calls that ask for a json_object, which have to say that word.
+    """
 
     model: str
     prompt: str
     prompt_tokens: int
     max_tokens: int | None
-    wants_json: bool
     preamble: Sequence[Any] = ()
+    response_format: Any = None
+    top_logprobs: int | None = None
+    says_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,24 @@ def count_turn_tokens(turns: Sequence[Any]) -> int:
     return -(-_characters_in(turns) // CHARS_PER_TOKEN)
 
 
+def text_of(turn: Any) -> str:
+    """The text of one turn. Raises ValueError where it is none."""
+    if not isinstance(turn, dict):
+        raise ValueError("each of 'messages' must be an object")
+    content = turn.get("content") or ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return _join_parts(content)
+    raise ValueError("'content' must be a string or a list of parts")
+
+
+def format_type(form: Any) -> str | None:
+    """The type that a `response_format` names; None where it names none."""
+    named = form.get("type") if isinstance(form, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def _read_beginning(start: bytes) -> Beginning | None:
     """What is known before the last user turn; None where `start` is no open list of turns."""
     try:
@@ -123,35 +150,31 @@ def _read_members(value: Any, before: Beginning) -> ChatCall:
         raise ValueError("this server does not stream")
     prompt, last, characters = None, 0, before.characters
     for position, turn in enumerate(turns):
-        text = _text_of(turn)
+        text = text_of(turn)
         characters += len(text)
         if turn.get("role") == "user":
             prompt, last = text, position
     if prompt is None and before.turns:
         raise ValueError("the last user turn is further ahead")
+    form = value.get("response_format")
     return ChatCall(
         value["model"],
         prompt or "",
         -(-characters // CHARS_PER_TOKEN),
         _max_tokens(value),
-        "response_format" in value,
         [*before.turns, *turns[:last]] if last else before.turns,
+        form,
+        _top_logprobs(value) if "logprobs" in value else None,
+        form is not None and format_type(form) == "json_object" and _say_json(turns, before),
     )
 
 
 def _characters_in(turns: Sequence[Any]) -> int:
-    return sum(len(_text_of(turn)) for turn in turns)
+    return sum(len(text_of(turn)) for turn in turns)
 
 
-def _text_of(turn: Any) -> str:
-    if not isinstance(turn, dict):
-        raise ValueError("each of 'messages' must be an object")
-    content = turn.get("content") or ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return _join_parts(content)
-    raise ValueError("'content' must be a string or a list of parts")
+def _say_json(turns: Sequence[Any], before: Beginning) -> bool:
+    return any("json" in text_of(turn).lower() for turn in chain(turns, before.turns))
 
 
 def _join_parts(parts: list[Any]) -> str:
@@ -166,3 +189,12 @@ def _max_tokens(value: dict[str, Any]) -> int | None:
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError("'max_tokens' must be a positive integer")
     return limit
+
+
+def _top_logprobs(value: dict[str, Any]) -> int | None:
+    if not value["logprobs"]:
+        return None
+    number = value.get("top_logprobs") or 0
+    if not isinstance(number, int) or not 0 <= number <= _MOST_LOGPROBS:
+        raise ValueError(f"'top_logprobs' must be an integer from 0 to {_MOST_LOGPROBS}")
+    return number

@@ -11,19 +11,19 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from mergeit_async.simulator.answers import Answer, error_answer, retry_after
+from mergeit_async.simulator.abilities import refuse_unable
+from mergeit_async.simulator.answers import INVALID, Answer, error_answer, retry_after
 from mergeit_async.simulator.buckets import Limits, Rejection
 from mergeit_async.simulator.calls import BodyReader, ChatCall
 from mergeit_async.simulator.chance import Dice, stretch
+from mergeit_async.simulator.completions import ChatAnswer
 from mergeit_async.simulator.exchange import Exchange
 from mergeit_async.simulator.faults import FAULTS, Case, FaultPlan
 from mergeit_async.simulator.prompt_cache import PromptCache
-from mergeit_async.simulator.replies import ChatAnswer, Replier
+from mergeit_async.simulator.replies import Replier
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.simulator.stats import Stats
 from mergeit_async.simulator.wire import Request
-
-INVALID = "invalid_request_error"
 
 
 @dataclass(slots=True)  # not frozen: made for each request
@@ -118,8 +118,7 @@ class Chat:
             now_s,
             answer.cached_tokens or 0,
         )
-        if answer.fault is not None:
-            self._stats.content_faults[answer.fault] += 1
+        self._stats.note_task(answer.task, answer.fault)
 
     def _accept(
         self, request: Request, call: ChatCall | ValueError, now_s: float
@@ -132,6 +131,8 @@ class Chat:
         if settings.models and call.model not in settings.models:
             message = f"The model `{call.model}` does not exist."
             return error_answer(404, message, type_=INVALID, param="model", code="model_not_found")
+        if refusal := refuse_unable(call, settings):
+            return refusal
         most = settings.max_concurrent
         if most is not None and self._stats.in_flight > most:
             message = f"Too many concurrent requests: limit {most}. Please try again later."

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from mergeit_async.simulator.answers import error_answer, write_head
+from mergeit_async.simulator.answers import INVALID, error_answer, write_head
 from mergeit_async.simulator.exchange import Exchange
 from mergeit_async.simulator.wire import BadRequest, Request, RequestReader
 
@@ -113,6 +113,6 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._work)
 
     def _refuse(self, bad: BadRequest) -> None:
-        answer = error_answer(bad.status, bad.reason, type_="invalid_request_error")
+        answer = error_answer(bad.status, bad.reason, type_=INVALID)
         self._transport.write(write_head(answer, len(answer.body), closes=True) + answer.body)
         self._transport.close()

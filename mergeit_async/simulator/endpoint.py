@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from mergeit_async.errors import UsageError
-from mergeit_async.simulator.answers import Answer, error_answer
-from mergeit_async.simulator.chat import INVALID, Chat, refuse_key
+from mergeit_async.simulator.answers import INVALID, Answer, error_answer
+from mergeit_async.simulator.chat import Chat, refuse_key
 from mergeit_async.simulator.connection import Connections
 from mergeit_async.simulator.control import CHANGEABLE, change_settings, read_downtime
 from mergeit_async.simulator.exchange import Exchange

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 import orjson
 
-from mergeit_async.simulator.answers import Answer, error_answer, retry_after, write_head
+from mergeit_async.simulator.answers import (
+    INVALID,
+    Answer,
+    error_answer,
+    retry_after,
+    write_head,
+)
 from mergeit_async.simulator.chance import Dice, Mix
 from mergeit_async.simulator.exchange import Exchange
 from mergeit_async.simulator.floods import flood, gzip_bomb, in_chunks
 from mergeit_async.simulator.settings import SimulatorSettings
 
-_INVALID = "invalid_request_error"
 # How much a wrong Content-Length is off.
 _MISSING_BYTES = 100
 
@@ -172,20 +177,20 @@ FAULTS: Mapping[str, Fault] = {
     "quota": Fault(
         _error(429, "You exceeded your current quota", "insufficient_quota", "insufficient_quota")
     ),
-    "unauthorized": Fault(_error(401, "Incorrect API key provided", _INVALID, "invalid_api_key")),
+    "unauthorized": Fault(_error(401, "Incorrect API key provided", INVALID, "invalid_api_key")),
     "forbidden": Fault(
         _error(403, "Country not supported", "request_forbidden", "unsupported_country_region")
     ),
     "model_not_found": Fault(
-        _error(404, "The model does not exist", _INVALID, "model_not_found", "model")
+        _error(404, "The model does not exist", INVALID, "model_not_found", "model")
     ),
     "context_length": Fault(
-        _error(400, "The prompt is too long", _INVALID, "context_length_exceeded", "messages")
+        _error(400, "The prompt is too long", INVALID, "context_length_exceeded", "messages")
     ),
-    "bad_request": Fault(_error(400, "Unsupported value", _INVALID, "unsupported_value", "seed")),
+    "bad_request": Fault(_error(400, "Unsupported value", INVALID, "unsupported_value", "seed")),
     "request_timeout": Fault(_error(408, "The request took too long", "timeout")),
     "conflict": Fault(_error(409, "The resource is locked", "conflict_error")),
-    "too_large": Fault(_error(413, "The request is too large", _INVALID)),
+    "too_large": Fault(_error(413, "The request is too large", INVALID)),
     "gateway_timeout": Fault(_page(504, "Gateway Time-out")),
     "stuck": Fault(_be_stuck),
     "drip": Fault(_drip),

@@ -11,9 +11,19 @@ from mergeit_async.errors import UsageError
 
 TokenCharge = Literal["prompt+max", "reported"]
 RetryAfterStyle = Literal["seconds", "date", "ms", "none", "week"]
+Structured = Literal["json_schema", "json_object", "none", "ignored", "broken"]
+Logprobs = Literal["offered", "refused", "ignored"]
 
 _NOT_NEGATIVE = ("latency_s", "latency_sigma", "fault_retry_after_s", "hang_s", "drip_interval_s")
 _POSITIVE = ("rpm", "tpm", "burst_s")
+_SHARES = ("fault_rate", "content_fault_rate", "flaw_rate", "repair_failure_rate")
+_RATES_BY_KIND = ("faults", "content_faults", "judge_faults")
+_CHOICES = {
+    "tpm_charge": get_args(TokenCharge),
+    "retry_after_style": get_args(RetryAfterStyle),
+    "structured": get_args(Structured),
+    "logprobs": get_args(Logprobs),
+}
 _COUNTS = ("max_concurrent", "huge_bytes", "bomb_bytes")
 
 
@@ -37,19 +47,28 @@ class SimulatorSettings:
     `prompt_cache` reports the tokens before the last user turn as cached once the same turns were
     answered before. Answers then depend on what came first.
 
+    `structured` is what becomes of a response_format: "json_schema" takes schemas and json_object,
+    "json_object" refuses schemas and "none" any form with 400, "ignored" takes all to no effect,
+    and "broken" answers all with 500. `logprobs` says whether log-probabilities are offered,
+    refused with 400, or asked for in vain. `judge_models` score the row of a prompt that shows just
+    one; `judge_faults` gives rates by kind of answers that are no such scores.
+
     `fault_rate` is the share of arrivals that meet a transport fault of the default mix; `faults`
     gives rates by kind, on top of it. `content_fault_rate` and `content_faults` do the same for
-    answers whose text is no good. `fault_retry_after_s` is what an injected 429 asks for, `hang_s`
-    how long an injected hang stays silent before it answers after all, `drip_interval_s` the time
-    between two bytes of a dripping answer, `huge_bytes` the size of a huge one, `bomb_bytes` that
-    of a gzip bomb when unpacked, and `redirect_to` where a redirect points.
+    answers whose text is no good, and `flaw_rate` is the share, on top of both, of merges that look
+    right and lack or change something, evenly over all flaws. None of these touch repairs, of which
+    the share `repair_failure_rate` is flawed again. `fault_retry_after_s` is what an injected 429
+    asks for, `hang_s` how long an injected hang stays silent before it answers after all,
+    `drip_interval_s` the time between two bytes of a dripping answer, `huge_bytes` the size of a
+    huge one, `bomb_bytes` that of a gzip bomb when unpacked, and `redirect_to` where a redirect
+    points.
 
     Raises UsageError for a value outside its range.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
-    models: tuple[str, ...] = ("sim-merge",)
+    models: tuple[str, ...] = ("sim-merge", "sim-judge")
     api_key: str | None = field(default=None, repr=False)
     seed: int = 0
     latency_s: float = 0.0
@@ -62,6 +81,10 @@ class SimulatorSettings:
     rate_headers: bool = True
     retry_after_style: RetryAfterStyle = "seconds"
     prompt_cache: bool = False
+    structured: Structured = "json_schema"
+    logprobs: Logprobs = "offered"
+    judge_models: tuple[str, ...] = ("sim-judge",)
+    judge_faults: Mapping[str, float] = field(default_factory=dict)
     fault_rate: float = 0.0
     faults: Mapping[str, float] = field(default_factory=dict)
     fault_retry_after_s: float = 1.0
@@ -72,22 +95,24 @@ class SimulatorSettings:
     redirect_to: str = "http://127.0.0.1:9/v1/chat/completions"
     content_fault_rate: float = 0.0
     content_faults: Mapping[str, float] = field(default_factory=dict)
+    flaw_rate: float = 0.0
+    repair_failure_rate: float = 0.0
 
     def __post_init__(self) -> None:
         _check_range("port", self.port, 0, 65535)
         _check_range("seed", self.seed, -(2**63), 2**63 - 1)
         for name in _NOT_NEGATIVE:
             _check_range(name, getattr(self, name), 0, math.inf)
-        for name in ("fault_rate", "content_fault_rate"):
+        for name in _SHARES:
             _check_range(name, getattr(self, name), 0, 1)
         for name in _POSITIVE:
             _check_positive(name, getattr(self, name))
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
-        for name in ("faults", "content_faults"):
+        for name in _RATES_BY_KIND:
             _check_rates_by_kind(name, getattr(self, name))
-        _check_choice("tpm_charge", self.tpm_charge, get_args(TokenCharge))
-        _check_choice("retry_after_style", self.retry_after_style, get_args(RetryAfterStyle))
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
 
 
 def is_number(value: Any) -> bool:

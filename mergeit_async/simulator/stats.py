@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from mergeit_async.simulator.calls import body_digest
+from mergeit_async.simulator.completions import Task
 from mergeit_async.simulator.timeline import Timeline
 
 
@@ -13,7 +14,9 @@ class Stats:
     """Counts of one server since its start or the last `reset`.
 
     `answered` counts whole, well-formed 200s, whatever their text; `rejected` counts refusals by
-    HTTP status, `faults` and `content_faults` injected ones by kind. An injected hang that is
+    HTTP status, `faults` and `content_faults` injected ones by kind, `judge_faults` those of the
+    answers that are `judged`. A flawed answer to one of the `repairs` is no content fault, but one
+    of `repairs_failed`. An injected hang that is
     waited out is both a fault and answered. `tokens_charged` is what requests cost under the
     limits, 0 while there are none. `timeline` holds the same over time. Times are seconds on the
     monotonic clock.
@@ -36,6 +39,10 @@ class Stats:
         self.rejected: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.content_faults: Counter[str] = Counter()
+        self.judge_faults: Counter[str] = Counter()
+        self.judged = 0
+        self.repairs = 0
+        self.repairs_failed = 0
         self.connections_refused = 0
         self.peak_in_flight = self.in_flight
         self.first_arrival_s: float | None = None
@@ -85,6 +92,18 @@ class Stats:
         self.completion_tokens += completion_tokens
         self.cached_tokens += cached_tokens
 
+    def note_task(self, task: Task, fault: str | None) -> None:
+        """Count what a good answer was about, and the fault in its text."""
+        self.judged += task == "judge"
+        self.repairs += task == "repair"
+        if fault is None:
+            return
+        if task == "repair":
+            self.repairs_failed += 1
+        else:
+            by_kind = self.judge_faults if task == "judge" else self.content_faults
+            by_kind[fault] += 1
+
     def refuse_connection(self) -> None:
         """Count a connection that was closed at once, because the server is down."""
         self.connections_refused += 1
@@ -120,6 +139,10 @@ class Stats:
             "rejected": {str(status): count for status, count in self.rejected.items()},
             "faults": dict(self.faults),
             "content_faults": dict(self.content_faults),
+            "judge_faults": dict(self.judge_faults),
+            "judged": self.judged,
+            "repairs": self.repairs,
+            "repairs_failed": self.repairs_failed,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "cached_tokens": self.cached_tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,16 @@ import orjson
 
 # A row of three texts: instruction, input and output.
 Source = dict[str, str]
+
+
+@dataclass(slots=True)  # not frozen: made for each request
+class Draft:
+    """A merge before it is said: the rows it came from, the wording that joins them, and itself."""
+
+    sources: list[Source]
+    wording: int
+    merged: Source
+
 
 _DECODER = json.JSONDecoder()
 # Text with thousands of braces within braces is read about so often before it is given up.

@@ -2,9 +2,12 @@
 
 prompts/<task>/<version>/prompt.toml    title, why, parent, names of the files, parameters
                          system.md      the system message, sent as it stands
-                         user.j2        the user turn, rendered from `rows`
+                         user.j2        the user turn, rendered from the rows
                          fewshots.jsonl solved examples, one a line; may be empty
                          schema.json    JSON schema of the reply
+
+The task says which of them there are: `repair` has prompt.toml and user.j2 alone, as it goes on
+with the conversation of a merge; `judge` has a system message too; any other task has all.
 """
 
 from __future__ import annotations
@@ -24,6 +27,14 @@ from mergeit_async.ids import digest
 MANIFEST = "prompt.toml"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAME = re.compile(f"{_PART}/{_PART}")
+
+MERGE, REPAIR, JUDGE = "merge", "repair", "judge"
+# What the versions of a task have beside prompt.toml; a user's own tasks are ways to merge.
+_FILES_OF_TASK: Mapping[str, tuple[str, ...]] = {
+    MERGE: ("system", "user", "fewshots", "schema"),
+    REPAIR: ("user",),
+    JUDGE: ("system", "user"),
+}
 
 FileName = Annotated[str, StringConstraints(pattern=f"^{_PART}$")]
 VersionName = Annotated[str, StringConstraints(pattern=f"^{_PART}/{_PART}$")]
@@ -79,18 +90,31 @@ class PromptFiles:
         """
         return digest(sorted(self.texts.items()))
 
+    def read(self, file: str) -> str:
+        """The text of `file` without its last line break; raises UsageError if it is empty."""
+        text = self.texts[file].rstrip("\r\n")
+        if not text.strip():
+            raise UsageError(f"{self.folder / file} is empty; write the prompt's text into it.")
+        return text
 
-def read_prompt_files(name: str, directory: Path | None) -> PromptFiles:
-    """Read the version `name`, such as "merge/v1".
 
-    Raises UsageError for a name that is none or is unknown, and for files that are missing,
-    empty, not UTF-8, or not valid TOML.
+def task_of(name: str) -> str:
+    """What the version `name` is for: repair, judge, or merge, whatever else its task is called."""
+    task = name.partition("/")[0]
+    return task if task in _FILES_OF_TASK else MERGE
+
+
+def read_prompt_files(name: str, directory: Path | None, task: str | None = None) -> PromptFiles:
+    """Read the version `name`, such as "merge/v1", which has to be for `task` if that is given.
+
+    Raises UsageError for a name that is none, is unknown or is for another task, for files that
+    are missing, not UTF-8, or not valid TOML, and for a file that the task has no use for.
     """
-    folder = _find_folder(name, directory)
+    folder = _find_folder(name, directory, task)
     toml = _read_text(folder / MANIFEST)
     manifest = _parse_manifest(toml, folder / MANIFEST)
     texts = {MANIFEST: toml}
-    for file in manifest.files.model_dump().values():
+    for file in _list_files(manifest.files, task_of(name), folder / MANIFEST):
         texts[file] = _read_text(folder / file)
     return PromptFiles(name, folder, manifest, texts)
 
@@ -102,16 +126,17 @@ def list_names(directory: Path | None) -> list[str]:
     return sorted(filter(_NAME.fullmatch, names), key=_natural)
 
 
-def _find_folder(name: str, directory: Path | None) -> Path:
+def _find_folder(name: str, directory: Path | None, task: str | None) -> Path:
     if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"prompt {name!r} is not a name of the form task/version; choose one of "
-            f"{_choices(directory)}."
-        )
-    for root in _roots(directory):
-        if (root / name).is_dir():
-            return root / name
-    raise UsageError(f"prompt {name!r} does not exist; choose one of {_choices(directory)}.")
+        wrong = "is not a name of the form task/version"
+    elif task not in (None, task_of(name)):
+        wrong = f"is not for the task {task!r}"
+    else:
+        for root in _roots(directory):
+            if (root / name).is_dir():
+                return root / name
+        wrong = "does not exist"
+    raise UsageError(f"prompt {name!r} {wrong}; choose one of {_choices(directory, task)}.")
 
 
 def _roots(directory: Path | None) -> list[Path]:
@@ -130,8 +155,9 @@ def _shipped() -> Path:
     return inside if inside.is_dir() else package.parent / "prompts"
 
 
-def _choices(directory: Path | None) -> str:
-    return ", ".join(list_names(directory)) or "none (no version is installed)"
+def _choices(directory: Path | None, task: str | None) -> str:
+    names = [name for name in list_names(directory) if task in (None, task_of(name))]
+    return ", ".join(names) or "none (no version is installed)"
 
 
 def _natural(name: str) -> list[str | int]:
@@ -149,6 +175,19 @@ def _parse_manifest(toml: str, path: Path) -> Manifest:
         raise UsageError(
             f"{path}: {key}: {first['msg']} (found {first['input']!r}); correct that key."
         ) from error
+
+
+def _list_files(files: FileNames, task: str, manifest: Path) -> list[str]:
+    """The names of the files that a version for `task` has beside its manifest."""
+    roles = _FILES_OF_TASK[task]
+    for role in sorted(files.model_dump(by_alias=True, exclude_unset=True)):
+        if role not in roles:
+            raise UsageError(
+                f"{manifest}: files.{role}: a prompt for the task {task!r} has no such file; "
+                "remove that key."
+            )
+    names = files.model_dump(by_alias=True)
+    return [names[role] for role in roles]
 
 
 def _read_text(path: Path) -> str:

@@ -6,7 +6,7 @@ the fences around them: each is one line of JSON, and `tojson` escapes the fence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,14 @@ from mergeit_async.templates.frame import Gap, is_frame, render_frame
 # Line breaks to some readers, but not to JSON, which leaves them as they are.
 _LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
+# The names that templates may use, each in the tasks that have it.
+_MEANINGS: Mapping[str, str] = {
+    "rows": "the list of objects with instruction, input and output",
+    "row": "an object with instruction, input and output",
+    "defects": "the list of texts that say what was found",
+    "attempt": "the text of the reply in which it was found",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class UserTemplate:
@@ -36,20 +44,24 @@ class UserTemplate:
 
     def render(self, rows: Sequence[Row | Example]) -> str:
         """The user turn for `rows`. Raises UsageError with file and line if the template fails."""
+        values = [to_object(row) for row in rows]
+        if self.is_frame:
+            with suppress(orjson.JSONEncodeError):  # raised again below, where it has a line
+                return _fill_frame(self.template, values)
+        return self.fill(rows=values)
+
+    def fill(self, **values: Any) -> str:
+        """The user turn with these values of its names; raises as `render` does."""
         try:
-            values = [_to_object(row) for row in rows]
-            if self.is_frame:
-                with suppress(orjson.JSONEncodeError):  # raised again below, where it has a line
-                    return _fill_frame(self.template, values)
-            return self.template.render(rows=values)
+            return self.template.render(values)
         except Exception as error:
             # The template is the user's code: whatever it raises is told as a fault of its file.
             line = _find_line(error.__traceback__)
             raise UsageError(f"{self.path}, line {line}: {error}; correct the template.") from error
 
 
-def compile_template(source: str, path: Path) -> UserTemplate:
-    """The template in `source`; it may use `rows` and the filter `tojson`.
+def compile_template(source: str, path: Path, names: Sequence[str] = ("rows",)) -> UserTemplate:
+    """The template in `source`; it may use `names` and the filter `tojson`.
 
     Raises UsageError, naming file and line, for a syntax error or an undefined name.
     """
@@ -60,7 +72,7 @@ def compile_template(source: str, path: Path) -> UserTemplate:
         raise UsageError(
             f"{path}, line {error.lineno}: {error.message}; correct the template."
         ) from error
-    _check_names(tree, path)
+    _check_names(tree, path, names)
     return UserTemplate(path, template, is_frame(tree))
 
 
@@ -108,18 +120,19 @@ def _environment() -> ImmutableSandboxedEnvironment:
 _ENVIRONMENT = _environment()
 
 
-def _to_object(row: Row | Example) -> dict[str, str]:
+def to_object(row: Row | Example) -> dict[str, str]:
+    """The three fields of a row, by name, as templates see them."""
     return {"instruction": row.instruction, "input": row.input, "output": row.output}
 
 
-def _check_names(tree: nodes.Template, path: Path) -> None:
+def _check_names(tree: nodes.Template, path: Path, names: Sequence[str]) -> None:
     """Refuse names that nothing defines, also in branches that the few-shots do not reach."""
-    undefined = find_undeclared_variables(tree) - {"rows"}
+    undefined = find_undeclared_variables(tree) - set(names)
     for name in tree.find_all(nodes.Name):
         if name.name in undefined:
+            meanings = "; or ".join(f"{known}, {_MEANINGS[known]}" for known in names)
             raise UsageError(
-                f"{path}, line {name.lineno}: {name.name!r} is undefined; use rows, the list of "
-                "objects with instruction, input and output."
+                f"{path}, line {name.lineno}: {name.name!r} is undefined; use {meanings}."
             )
 
 

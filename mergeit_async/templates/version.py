@@ -1,4 +1,4 @@
-"""A prompt version, ready to send: the fixed turns, and the user turn for a group of rows."""
+"""A prompt that merges, ready to send: the fixed turns, and the user turn for a group of rows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mergeit_async.errors import UsageError
 from mergeit_async.records import Example, Message, Row
 from mergeit_async.templates.fewshots import FewShot, parse_fewshots, parse_schema
-from mergeit_async.templates.folder import PromptFiles, list_names, read_prompt_files
+from mergeit_async.templates.folder import MERGE, PromptFiles, list_names, read_prompt_files
 from mergeit_async.templates.turn import UserTemplate, compile_template
 
-_PROBE = (
+# Rows to try a template with, so that its faults show when it is loaded.
+PROBE = (
     Example("Name a colour.", "", "Blue."),
     Example("Name the capital.", "Italy", "Rome."),
     Example("Count the letters.", "tree", "4"),
@@ -57,21 +57,22 @@ def load_prompt(name: str, directory: Path | None = None) -> PromptVersion:
     """Read and check the version `name`, such as "merge/v1", from `directory` or the shipped ones.
 
     Raises UsageError, one sentence with file, line and next step, for whatever is wrong with it:
-    no such version, a missing or broken file, few-shots against the schema, an undefined name.
+    no such version, one for another task, a missing or broken file, few-shots against the schema,
+    an undefined name.
     """
-    files = read_prompt_files(name, directory)
+    files = read_prompt_files(name, directory, MERGE)
     names = files.manifest.files
-    user = compile_template(_text(files, names.user), files.folder / names.user)
-    schema = parse_schema(_text(files, names.schema_), files.folder / names.schema_)
+    user = compile_template(files.read(names.user), files.folder / names.user)
+    schema = parse_schema(files.read(names.schema_), files.folder / names.schema_)
     shots = parse_fewshots(files.texts[names.fewshots], schema, files.folder / names.fewshots)
-    user.render(_PROBE)
+    user.render(PROBE)
     return PromptVersion(
         name=name,
         title=files.manifest.title,
         hash=files.hash,
         parameters=files.manifest.parameters.model_dump(exclude_none=True),
         schema=schema,
-        preamble=tuple(_preamble(_text(files, names.system), shots, user)),
+        preamble=tuple(_preamble(files.read(names.system), shots, user)),
         _user=user,
     )
 
@@ -81,14 +82,7 @@ def list_prompts(directory: Path | None = None) -> list[PromptSummary]:
 
     Raises UsageError for a version whose files cannot be read.
     """
-    return [_summarise(read_prompt_files(name, directory)) for name in list_names(directory)]
-
-
-def _text(files: PromptFiles, file: str) -> str:
-    text = files.texts[file].rstrip("\r\n")
-    if not text.strip():
-        raise UsageError(f"{files.folder / file} is empty; write the prompt's text into it.")
-    return text
+    return [summarise(read_prompt_files(name, directory)) for name in list_names(directory)]
 
 
 def _preamble(system: str, shots: Sequence[FewShot], user: UserTemplate) -> Iterator[Message]:
@@ -98,6 +92,7 @@ def _preamble(system: str, shots: Sequence[FewShot], user: UserTemplate) -> Iter
         yield Message("assistant", shot.reply)
 
 
-def _summarise(files: PromptFiles) -> PromptSummary:
+def summarise(files: PromptFiles) -> PromptSummary:
+    """What a list of prompts tells about one version."""
     manifest = files.manifest
     return PromptSummary(files.name, manifest.title, manifest.why, files.hash, manifest.parent)

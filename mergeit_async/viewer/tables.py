@@ -21,6 +21,7 @@ def summary_text(summary: Summary, run: RunDir) -> str:
         ("groups", f"{summary.groups:,}", f"{summary.merged_groups:,} became one row each"),
         ("merged", f"{summary.merged:,}", f"rows, into {summary.merged_groups:,}"),
         ("kept", f"{summary.kept:,}", "rows as they were"),
+        *counted("because", summary.reasons),
         ("filtered", f"{summary.filtered:,}", "rows: repeats, or left out by thinning"),
         ("rejected", f"{summary.rejected:,}", "records that cannot be used"),
         ("rows out", f"{summary.rows_out:,}", share(summary)),

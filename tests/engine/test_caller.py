@@ -725,7 +725,7 @@ def test_a_server_that_takes_fewer_payloads_than_the_others_stays_in(simulate, p
 
 
 def test_a_paid_reply_is_kept_though_its_judge_fails(run, path):
-    def fail(reply: ChatReply) -> Judgement:
+    async def fail(reply: ChatReply) -> Judgement:
         raise LookupError(reply.text)
 
     async def act(desk: Desk) -> None:

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from mergeit_async.config import Settings, build_settings
-from mergeit_async.engine.estimate import Estimate, Range, check_room, estimate_run
+from mergeit_async.engine.estimate import (
+    REPAIR_TOKENS,
+    Estimate,
+    Range,
+    check_room,
+    estimate_run,
+)
 from mergeit_async.engine.lanes import find_prices
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.errors import UsageError
@@ -26,21 +32,51 @@ def groups(count: int, output: str = "x" * 400) -> list[Group]:
     return [Group(position, 0, str(position), rows, 0.9) for position in range(count)]
 
 
-def build(group: Group, sample: int) -> ChatRequest:
-    """A request of 1,000 prompt tokens that allows 300 in reply."""
-    return ChatRequest(f"{group.id} {sample}", "m", (), 0.0, 300, sample, 1000)
+class Requests:
+    """Requests of 1,000 prompt tokens that allow 300 in reply; scores of 100 that allow 10."""
+
+    def __init__(self, can_repair: bool = False) -> None:
+        self.can_repair = can_repair
+
+    def merge(self, group: Group, sample: int) -> ChatRequest:
+        return ChatRequest(f"{group.id} {sample}", "m", (), 0.0, 300, sample, 1000)
+
+    def score(self, row: Row, sample: int) -> ChatRequest:
+        return ChatRequest(f"{row.id} {sample}", "judge", (), 0.0, 10, sample, 100)
 
 
-def estimate(count: int, output: str = "x" * 400, **flags: Any) -> Estimate:
+def estimate(
+    count: int, output: str = "x" * 400, *, can_repair: bool = False, **flags: Any
+) -> Estimate:
     chosen = settings(**flags)
-    prices = find_prices(chosen, {}).values()
-    return estimate_run(groups(count, output), build, chosen, prices)
+    prices = find_prices(chosen, {})
+    return estimate_run(groups(count, output), Requests(can_repair), chosen, prices)
 
 
 def test_calls_and_prompt_tokens_range_from_one_reply_a_group_to_every_attempt():
     result = estimate(10)
     assert result.calls == Range(10, 30)
     assert result.prompt_tokens == Range(10_000, 30_000)
+
+
+def test_a_repair_shows_the_attempt_again():
+    plain, repairing = estimate(10), estimate(10, can_repair=True)
+    assert repairing.calls == plain.calls
+    assert repairing.prompt_tokens.low == plain.prompt_tokens.low
+    more = repairing.prompt_tokens.high - plain.prompt_tokens.high
+    assert more == 10 * 2 * (300 + REPAIR_TOKENS)
+
+
+def test_a_judge_scores_each_source_and_merge_and_each_sample_of_them_at_most():
+    plain, judged = estimate(10), estimate(10, judge="gpt-4o")
+    assert judged.calls.low - plain.calls.low == 10 * 3
+    assert judged.calls.high - plain.calls.high == 10 * 5 * (2 + 3)
+    assert judged.prompt_tokens.low - plain.prompt_tokens.low == 10 * (200 + 200)
+    assert judged.cost_usd.low > plain.cost_usd.low
+
+
+def test_the_cost_is_unknown_where_the_judge_has_no_price():
+    assert estimate(10, judge="a-model-of-ones-own").cost_usd is None
 
 
 def test_replies_range_from_the_length_of_their_sources_to_all_that_is_allowed():
@@ -95,8 +131,11 @@ def test_servers_add_up_what_each_of_them_takes():
 
 
 def test_the_cost_ranges_from_the_cheapest_to_the_dearest_price():
-    prices = [PriceSheet(1.0, 1.0, 10.0, "given"), PriceSheet(2.0, 2.0, 20.0, "given")]
-    cost = estimate_run(groups(1000), build, settings(), prices).cost_usd
+    prices = {
+        "http://a/v1": {"gpt-4o-mini": PriceSheet(1.0, 1.0, 10.0, "given")},
+        "http://b/v1": {"gpt-4o-mini": PriceSheet(2.0, 2.0, 20.0, "given")},
+    }
+    cost = estimate_run(groups(1000), Requests(), settings(), prices).cost_usd
     tokens = estimate(1000)
     assert cost.low == pytest.approx(1.0 + tokens.completion_tokens.low * 10 / 1e6)
     assert cost.high == pytest.approx(3 * (2.0 + 1000 * 300 * 20 / 1e6))
@@ -104,7 +143,7 @@ def test_the_cost_ranges_from_the_cheapest_to_the_dearest_price():
 
 def test_a_cap_below_one_call_is_refused_and_one_that_allows_a_call_is_not():
     prices = [PriceSheet(0.0, 0.0, 100.0, "given"), PriceSheet(0.0, 0.0, 1000.0, "given")]
-    request = build(groups(1)[0], 0)
+    request = Requests().merge(groups(1)[0], 0)
 
     # What is reserved is what the dearest server may ask.
     with pytest.raises(UsageError, match=r"--max-cost 0\.29 is less than .*\$0\.300000"):
@@ -113,7 +152,7 @@ def test_a_cap_below_one_call_is_refused_and_one_that_allows_a_call_is_not():
 
 
 def test_tokens_a_minute_below_one_request_are_refused_before_anything_is_sent():
-    request = build(groups(1)[0], 0)
+    request = Requests().merge(groups(1)[0], 0)
 
     with pytest.raises(UsageError, match=r"--tpm 1299 .*1,300 tokens"):
         check_room(settings(tpm=1299), request, [])

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from mergeit_async.config import Settings, build_settings
-from mergeit_async.engine.identity import ALGORITHMS, Identity, find_prompt, identify
+from mergeit_async.engine.identity import ALGORITHMS, Identity, identify
+from mergeit_async.engine.prompts import find_prompts
+from mergeit_async.templates.repair import load_repair
 from mergeit_async.templates.version import load_prompt
 
 # For each setting another value than the default.
@@ -31,6 +33,11 @@ OTHER: dict[str, Any] = {
     "temperature": 0.0,
     "max_output_tokens": 100,
     "max_attempts": 1,
+    "structured_output": "text",
+    "min_information": 0.1,
+    "repair": "none",
+    "judge": "j",
+    "judge_prompt": "judge/v2",
     "base_url": "http://127.0.0.1:9/v1",
     "api_key_env": "MY_KEY",
     "rpm": 5,
@@ -51,7 +58,11 @@ SAME_RESULT = {"dataset", "prompts", "base_url", "api_key_env", "rpm", "tpm", "m
 SAME_RESULT |= {"timeout_s", "max_tries", "hedge", "allow_plain_http", "allow_network_fs", "reuse"}
 SAME_RESULT |= {"max_cost", "price_in", "price_out"}
 # Settings that are only allowed together.
-BESIDE: dict[str, dict[str, Any]] = {"price_in": {"price_out": 1.0}, "price_out": {"price_in": 1.0}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "price_in": {"price_out": 1.0},
+    "price_out": {"price_in": 1.0},
+    "judge": {"model": "m"},
+}
 
 
 def of(**flags: Any) -> Identity:
@@ -72,7 +83,9 @@ def test_a_default_that_is_spelt_out_is_no_change():
     assert of(threshold=0.6, per_cluster=75) == of()
 
 
-NOW = Identity("rows", {"seed": 1, "prompt": "merge/v1"}, "p", "v", {"gate": "gate/1"})
+NOW = Identity(
+    "rows", {"seed": 1, "prompt": "merge/v1"}, {"merge/v1": "p"}, "v", {"gate": "gate/1"}
+)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +93,7 @@ NOW = Identity("rows", {"seed": 1, "prompt": "merge/v1"}, "p", "v", {"gate": "ga
     [
         ({}, None),
         ({"dataset": "other"}, "the dataset"),
-        ({"prompt": "other"}, "the prompt merge/v1"),
+        ({"prompts": {"merge/v1": "other"}}, "the prompt merge/v1"),
         ({"vectors": "other"}, "the file of precomputed vectors"),
         ({"settings": {"seed": 2, "prompt": "merge/v1"}}, "the setting seed (1, now 2)"),
         ({"settings": {"prompt": "merge/v1"}}, "the setting seed (1, now None)"),
@@ -104,10 +117,15 @@ def test_precomputed_vectors_count_by_content_and_not_by_place(tmp_path):
 
 def test_a_run_is_of_the_prompt_it_asks_with_and_of_none_without_a_model():
     settings = build_settings({"dataset": Path("rows.jsonl"), "model": "m"})
-    prompt = find_prompt(settings)
-    assert identify(settings, "dataset", prompt).prompt == load_prompt("merge/v1").hash
-    assert find_prompt(build_settings({"dataset": Path("rows.jsonl")})) is None
-    assert of().prompt == ""
+    prompts = identify(settings, "dataset", find_prompts(settings)).prompts
+    assert prompts == {
+        "merge/v1": load_prompt("merge/v1").hash,
+        "repair/v1": load_repair("repair/v1").hash,
+    }
+    judged = settings.model_copy(update={"judge": "j", "repair": "none"})
+    assert find_prompts(judged).hashes.keys() == {"merge/v1", "judge/v1"}
+    assert find_prompts(build_settings({"dataset": Path("rows.jsonl")})) is None
+    assert of().prompts == {}
 
 
 def test_the_versions_of_all_algorithms_are_part_of_a_run():

@@ -20,6 +20,7 @@ from mergeit_async.engine.lanes import (
 )
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.prices import PriceSheet
+from mergeit_async.engine.prompts import Prompts
 from mergeit_async.errors import FaultKind, StoppedError, UsageError
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
@@ -30,7 +31,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
 OPENAI = "https://api.openai.com/v1"
 LIST_PRICE = find_prices(
     build_settings({"dataset": Path("r"), "model": "gpt-4o", "base_url": OPENAI}), {}
-)[OPENAI]
+)[OPENAI]["gpt-4o"]
 FROZEN = PriceSheet(7.0, 7.0, 7.0, "genai-prices")
 
 
@@ -53,24 +54,25 @@ def settings(*urls: str, **flags: Any) -> Settings:
     ("flags", "frozen", "found"),
     [
         ({}, {}, LIST_PRICE),
-        ({}, {OPENAI: FROZEN}, FROZEN),
-        ({}, {NOWHERE: FROZEN}, LIST_PRICE),
+        ({}, {OPENAI: {"gpt-4o": FROZEN}}, FROZEN),
+        ({}, {NOWHERE: {"gpt-4o": FROZEN}}, LIST_PRICE),
         (
             {"price_in": 1.0, "price_out": 2.0},
-            {OPENAI: FROZEN},
+            {OPENAI: {"gpt-4o": FROZEN}},
             PriceSheet(1.0, 1.0, 2.0, "given"),
         ),
     ],
     ids=["listed", "frozen", "frozen for another", "given"],
 )
 def test_a_price_is_given_or_else_frozen_or_else_listed(flags, frozen, found):
-    assert find_prices(settings(OPENAI, **flags), frozen) == {OPENAI: found}
+    assert find_prices(settings(OPENAI, **flags), frozen) == {OPENAI: {"gpt-4o": found}}
 
 
 def test_a_given_price_holds_for_every_server_and_a_listed_one_for_its_own():
-    assert find_prices(settings(OPENAI, NOWHERE), {}) == {OPENAI: LIST_PRICE}
+    assert find_prices(settings(OPENAI, NOWHERE), {}) == {OPENAI: {"gpt-4o": LIST_PRICE}}
     given = find_prices(settings(OPENAI, NOWHERE, price_in=0, price_out=2.0), {})
-    assert given == dict.fromkeys((OPENAI, NOWHERE), PriceSheet(0.0, 0.0, 2.0, "given"))
+    sheet = PriceSheet(0.0, 0.0, 2.0, "given")
+    assert given == {OPENAI: {"gpt-4o": sheet}, NOWHERE: {"gpt-4o": sheet}}
 
 
 def test_a_cap_is_refused_where_any_server_has_no_price():
@@ -79,11 +81,11 @@ def test_a_cap_is_refused_where_any_server_has_no_price():
 
 
 def test_a_cap_below_one_call_is_refused_beforehand():
-    prompt = load_prompt("merge/v1")
+    prompts = Prompts(load_prompt("merge/v1"))
     given = {"price_in": 1.0, "price_out": 1.0}
     with pytest.raises(UsageError, match="less than one call may cost"):
-        prepare_servers(settings(NOWHERE, max_cost=1e-6, **given), prompt)
-    assert prepare_servers(settings(NOWHERE, max_cost=1.0, **given), prompt)
+        prepare_servers(settings(NOWHERE, max_cost=1e-6, **given), prompts)
+    assert prepare_servers(settings(NOWHERE, max_cost=1.0, **given), prompts)
     assert prepare_servers(settings(NOWHERE, max_cost=1e-6), None) == {}, "no model is asked"
 
 

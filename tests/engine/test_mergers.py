@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,28 @@ import pytest
 from mergeit_async.config import build_settings
 from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
+from mergeit_async.engine.inspector import inspect
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.limiter import Limiter
-from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, request_builder
+from mergeit_async.engine.mergers import ChatMerger, ComposeMerger
 from mergeit_async.engine.plan_folder import PlannedGroup
+from mergeit_async.engine.prompts import Prompts, find_prompts
+from mergeit_async.engine.referee import Referee
+from mergeit_async.engine.requests import LOGPROBS, SAMPLES, Requests
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
+from mergeit_async.merging.information import Information, SourceInformation
+from mergeit_async.merging.verdict import Gate, Inspection
 from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.providers.http import HttpChat
-from mergeit_async.records import ChatReply, ChatRequest, Group, Outcome, Row, Status
+from mergeit_async.records import ChatReply, ChatRequest, Example, Group, Outcome, Row, Status
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.templates.version import load_prompt
 from tests.calling import lane
 
 SETTINGS = build_settings({"dataset": Path("rows.jsonl"), "model": "sim-merge"})
-BUILD = request_builder(SETTINGS, load_prompt("merge/v1"))
+REQUESTS = Requests(SETTINGS, find_prompts(SETTINGS))
+REDRAWS = Requests(SETTINGS, Prompts(load_prompt("merge/v1")))
 
 ROWS = (
     Row("a", "Name a river in France.", "", "The Loire.", 0, 1),
@@ -46,6 +53,8 @@ GOOD = ChatReply(
     "stop",
 )
 NO_JSON = ChatReply("The merged task reads as follows.", "stop")
+HALF = ChatReply(GOOD.text.replace("the Ebro", "another"), "stop")
+NOTHING = ChatReply(HALF.text.replace("The Loire", "One"), "stop")
 CUT = ChatReply('{"instruction": "Name', "length")
 
 
@@ -80,19 +89,43 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
 
 
+class Here:
+    """Inspects in this process, by a gate that asks for each source's river."""
+
+    async def inspect(self, reply: ChatReply | None, sources: tuple[Row, ...]) -> Inspection:
+        return inspect(Gate(count_rivers, 0.9), reply, sources)
+
+
+def count_rivers(merged: Example, sources: Sequence[Row]) -> Information:
+    """How many of the rivers that the sources answer with are in the merged output."""
+    found = []
+    for number, row in enumerate(sources, start=1):
+        river = row.output.removeprefix("The ").removesuffix(".")
+        is_kept = river in merged.output
+        missing = () if is_kept else (f"source {number}, output: {river}",)
+        found.append(SourceInformation(float(is_kept), 0.5, {}, missing, "information_lost"))
+    return Information(sum(each.score for each in found) / len(found), tuple(found), "rivers_lost")
+
+
 @asynccontextmanager
 async def merging(
-    path: Path, provider: ChatProvider, max_attempts: int = 3
+    path: Path,
+    provider: ChatProvider,
+    max_attempts: int = 3,
+    requests: Requests = REQUESTS,
+    *,
+    is_judged: bool = False,
 ) -> AsyncIterator[ChatMerger]:
     """A merger that asks `provider` and journals at `path`."""
     async with open_journal(path) as journal:
         limiter = Limiter([lane(provider, max_in_flight=4)])
         caller = Caller(limiter, journal, Budget(), timeout_s=5.0, max_tries=1)
-        yield ChatMerger(lambda _: GROUP, BUILD, caller, journal, max_attempts)
+        referee = Referee(requests, caller, journal) if is_judged else None
+        yield ChatMerger(lambda _: GROUP, requests, caller, journal, Here(), max_attempts, referee)
 
 
 async def compose(journal: Journal, group: Group) -> Outcome:
-    merger = ComposeMerger(lambda _: group, journal)
+    merger = ComposeMerger(lambda _: group, journal, Here())
     return await merger.merge(merger.draft(PLANNED))
 
 
@@ -135,7 +168,7 @@ async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_re
 
 async def test_a_refused_reply_draws_the_next_sample_until_one_is_good(path):
     script = Script(NO_JSON, CUT, GOOD)
-    async with merging(path, script) as merger:
+    async with merging(path, script, requests=REDRAWS) as merger:
         outcome = await merger.merge(merger.draft(PLANNED))
     assert (outcome.status, outcome.attempts) == (Status.MERGED, 3)
     assert [request.sample for request in script.requests] == [0, 1, 2]
@@ -143,10 +176,132 @@ async def test_a_refused_reply_draws_the_next_sample_until_one_is_good(path):
     assert len({request.messages for request in script.requests}) == 1
 
 
-async def test_the_reason_that_stays_is_that_of_the_last_reply(path):
-    async with merging(path, Script(NO_JSON, CUT), max_attempts=2) as merger:
+async def test_the_reason_that_stays_is_that_of_the_best_attempt(path):
+    async with merging(path, Script(NO_JSON, HALF, CUT)) as merger:
         outcome = await merger.merge(merger.draft(PLANNED))
-    assert outcome.reason == "truncated"
+    assert (outcome.reason, outcome.attempts) == ("rivers_lost", 3)
+    assert outcome.scores["information"] == 0.5
+
+
+async def test_a_merge_that_lost_something_is_mended_by_saying_what(path):
+    script = Script(HALF, GOOD)
+    async with merging(path, script) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.attempts) == (Status.MERGED, 2)
+    assert outcome.scores["information"] == 1.0
+    first, second = script.requests
+    *before, attempt, asked = second.messages
+    assert tuple(before) == first.messages
+    assert (attempt.role, attempt.content) == ("assistant", HALF.text)
+    assert (asked.role, "source 2, output: Ebro" in asked.content) == ("user", True)
+    ((result, detail, scores),) = ask(path, "SELECT result, detail, scores FROM calls LIMIT 1")
+    assert (result, "Ebro" in detail) == ("rivers_lost", True)
+    assert orjson.loads(scores)["sources"][1]["missing"] == ["source 2, output: Ebro"]
+
+
+async def test_the_best_attempt_is_mended_and_not_the_last(path):
+    script = Script(HALF, NOTHING, GOOD)
+    async with merging(path, script) as merger:
+        await merger.merge(merger.draft(PLANNED))
+    assert [request.messages[-2].content for request in script.requests[1:]] == [HALF.text] * 2
+    assert len({request.key for request in script.requests}) == 3
+
+
+async def test_a_reply_off_the_schema_is_asked_again_with_the_error_named(path):
+    script = Script(NO_JSON, GOOD)
+    async with merging(path, script) as merger:
+        await merger.merge(merger.draft(PLANNED))
+    assert script.requests[1].messages[-2].content == NO_JSON.text
+    assert "no JSON object" in script.requests[1].messages[-1].content
+
+
+async def test_a_reply_that_was_cut_off_is_drawn_anew(path):
+    script = Script(CUT, GOOD)
+    async with merging(path, script) as merger:
+        await merger.merge(merger.draft(PLANNED))
+    assert script.requests[1].messages == script.requests[0].messages
+
+
+async def test_repairs_that_were_paid_for_are_found_again(path):
+    async with merging(path, Script(HALF, HALF, GOOD)) as merger:
+        first = await merger.merge(merger.draft(PLANNED))
+    ask(path, "DELETE FROM outcomes")
+    async with merging(path, Script()) as merger:
+        assert await merger.merge(merger.draft(PLANNED)) == first
+
+
+# The judge.
+
+
+def scores(quality: int, complexity: int) -> ChatReply:
+    return ChatReply(f"quality: {quality}\ncomplexity: {complexity}", "stop")
+
+
+PROSE = ChatReply("What a fine row.", "stop")
+JUDGED = SETTINGS.model_copy(update={"judge": "sim-judge"})
+BY_TOKENS = Requests(JUDGED, find_prompts(JUDGED), scores=LOGPROBS)
+BY_SAMPLES = Requests(JUDGED, find_prompts(JUDGED), scores=SAMPLES)
+
+
+async def test_a_merge_that_beats_the_mean_of_its_sources_is_accepted(path):
+    script = Script(GOOD, scores(4, 4), scores(5, 2), scores(3, 3))
+    async with merging(path, script, requests=BY_TOKENS, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.attempts) == (Status.MERGED, 1)
+    assert outcome.scores["judge"] == {
+        "merged": {"quality": 4, "complexity": 4},
+        "sources": [{"quality": 5, "complexity": 2}, {"quality": 3, "complexity": 3}],
+    }
+    assert [request.model for request in script.requests] == ["sim-merge"] + ["sim-judge"] * 3
+    assert ask(path, "SELECT result FROM calls ORDER BY id") == [
+        ("passed",),
+        *[("scored",)] * 3,
+    ]
+
+
+async def test_one_that_does_not_is_drawn_anew_and_in_the_end_the_originals_stay(path):
+    better = ChatReply(GOOD.text.replace("flows", "runs"), "stop")
+    script = Script(GOOD, scores(2, 2), scores(5, 5), scores(5, 5), better, scores(3, 3))
+    async with merging(path, script, 2, BY_TOKENS, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.reason, outcome.attempts) == (Status.KEPT, "not_better", 2)
+    assert outcome.detail == "scored 9.00, and its sources 25.00 on average", "of the best one"
+    assert len(script.requests) == 6, "the sources are scored once"
+    assert script.requests[4].messages == script.requests[0].messages
+
+
+async def test_without_probabilities_a_score_is_the_mean_of_samples(path):
+    rounds = [scores(q, 2) for q in (6, 5, 4)], [scores(2, 1)] * 3, [scores(2, 1)] * 3
+    script = Script(GOOD, *rounds[0], *rounds[1], *rounds[2])
+    async with merging(path, script, requests=BY_SAMPLES, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert outcome.scores["judge"]["merged"] == {"quality": 5.0, "complexity": 2.0}
+    assert [request.sample for request in script.requests[1:]] == [0, 1, 2] * 3
+
+
+async def test_a_judge_that_answers_prose_is_asked_again_and_then_the_originals_stay(path):
+    script = Script(GOOD, PROSE, scores(5, 5), *[PROSE] * 3)
+    async with merging(path, script, requests=BY_TOKENS, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.reason) == (Status.KEPT, "judge_unreadable")
+    assert outcome.scores["information"] == 1.0
+    assert script.steps == []
+
+
+async def test_a_judge_that_cannot_be_reached_makes_a_group_fail(path):
+    script = Script(GOOD, ProviderError(FaultKind.TIMEOUT, "silence"))
+    async with merging(path, script, requests=BY_TOKENS, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.reason, outcome.attempts) == (Status.FAILED, "timeout", 1)
+
+
+async def test_scores_that_were_paid_for_are_found_again(path):
+    script = Script(GOOD, scores(4, 4), scores(5, 2), scores(3, 3))
+    async with merging(path, script, requests=BY_TOKENS, is_judged=True) as merger:
+        first = await merger.merge(merger.draft(PLANNED))
+    ask(path, "DELETE FROM outcomes")
+    async with merging(path, Script(), requests=BY_TOKENS, is_judged=True) as merger:
+        assert await merger.merge(merger.draft(PLANNED)) == first
 
 
 async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
@@ -183,7 +338,7 @@ async def test_only_the_servers_verdict_on_the_payload_keeps_originals_for_good(
 
 async def test_a_drained_group_sends_no_further_sample(path):
     script = Script(NO_JSON, GOOD)
-    async with merging(path, script) as merger:
+    async with merging(path, script, requests=REDRAWS) as merger:
         script.on_send = lambda: merger.stop(StoppedError("Enough."))
         with pytest.raises(StoppedError, match="Enough"):
             await merger.merge(merger.draft(PLANNED))
@@ -196,7 +351,7 @@ async def test_a_drained_group_sends_no_further_sample(path):
 @pytest.mark.parametrize(("setting", "sent"), [(None, 0.25), (0.0, 0.0), (1.0, 1.0)])
 def test_the_temperature_is_the_prompts_own_unless_one_is_set(setting, sent):
     settings = SETTINGS.model_copy(update={"temperature": setting})
-    assert request_builder(settings, load_prompt("merge/v1"))(GROUP, 0).temperature == sent
+    assert Requests(settings, find_prompts(settings)).merge(GROUP, 0).temperature == sent
 
 
 async def test_a_group_is_composed_without_any_model(path):

@@ -49,14 +49,24 @@ def all_settings(draw: st.DrawFn) -> Settings:
 
 RATES = st.floats(0, 1e6)
 SHEETS = st.builds(PriceSheet, RATES, RATES, RATES, st.sampled_from(["given", "genai-prices"]))
-PRICES = st.dictionaries(st.sampled_from(["http://a/v1", "https://b.example:8443/v1"]), SHEETS)
+PRICES = st.dictionaries(
+    st.sampled_from(["http://a/v1", "https://b.example:8443/v1"]),
+    st.dictionaries(st.sampled_from(["gpt-4o", "org/model.v1 [x]"]), SHEETS),
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(chosen=all_settings(), prices=PRICES)
 def test_a_record_is_read_as_it_was_written(tmp_path_factory, chosen, prices):
     run = RunDir(tmp_path_factory.mktemp("run"))
-    identity = Identity("dataset", chosen.identity(), "prompt", "vectors", {"gate": "gate/1"})
+    identity = Identity(
+        "dataset",
+        chosen.identity(),
+        {"merge/v1": "prompt"},
+        "vectors",
+        {"gate": "gate/1"},
+        {"form": "json_schema"},
+    )
     record = Record(chosen, identity, Stamp(123, 1_700_000_000_123_456_789), prices)
     run.write_record(record)
     assert run.read_record() == record

@@ -84,7 +84,7 @@ async def test_groups_and_calls_are_counted_by_what_came_of_them(run):
 async def test_what_a_run_spent_counts_calls_that_were_left_open(tmp_path):
     run = RunDir(tmp_path / "run")
     settings = build_settings({"dataset": tmp_path / "rows.jsonl", "max_cost": 5.0})
-    prices = {"http://here/v1": PriceSheet(1.0, 1.0, 1.0, "given")}
+    prices = {"http://here/v1": {"m": PriceSheet(1.0, 1.0, 1.0, "given")}}
     run.create(Record(settings, Identity("rows", {}), Stamp(1, 2), prices))
     async with open_journal(run.journal) as journal:
         journal.end_call(await begin(journal, 0), CallEnd("accepted", 0.25))
@@ -100,7 +100,7 @@ async def test_what_a_run_spent_counts_calls_that_were_left_open(tmp_path):
 
 async def test_calls_in_doubt_stay_so_while_the_run_is_resumed(tmp_path):
     run = RunDir(tmp_path / "run")
-    prices = {"http://here/v1": PriceSheet(1.0, 1.0, 1.0, "given")}
+    prices = {"http://here/v1": {"m": PriceSheet(1.0, 1.0, 1.0, "given")}}
     settings = build_settings({"dataset": tmp_path / "rows.jsonl"})
     run.create(Record(settings, Identity("rows", {}), Stamp(1, 2), prices))
     async with open_journal(run.journal) as killed:

@@ -125,7 +125,7 @@ def test_what_a_running_job_cannot_take_is_refused(run, changes, named):
 
 def test_a_cap_is_taken_where_prices_are_known(run):
     record = run.read_record()
-    prices = {OWN: PriceSheet(1.0, 1.0, 1.0, "given")}
+    prices = {OWN: {record.settings.model: PriceSheet(1.0, 1.0, 1.0, "given")}}
     run.write_record(Record(record.settings, record.identity, record.stamp, prices))
     with run.locked():
         request_tuning(run, {"max_cost": 5.0})

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergeit_async.merging.messages import EXTRA_TOKENS, build_request, estimate_tokens
+from mergeit_async.merging.messages import (
+    ATTEMPT_CHARACTERS_PER_TOKEN,
+    EMPTY_ATTEMPT,
+    EXTRA_TOKENS,
+    build_repair_request,
+    build_request,
+    build_response_format,
+    estimate_tokens,
+)
 from mergeit_async.records import ChatRequest, Example, Group, Message, Row
 
 
@@ -27,7 +37,14 @@ def _group(*texts: str) -> Group:
     return Group(position=0, topic=0, id="g", rows=rows, similarity=0.6)
 
 
-def _build(group: Group, *, model: str = "m", sample: int = 0, most: int = 4096) -> ChatRequest:
+def _build(
+    group: Group,
+    *,
+    model: str = "m",
+    sample: int = 0,
+    most: int = 4096,
+    response_format: bytes = b"",
+) -> ChatRequest:
     return build_request(
         Plain(),
         group,
@@ -36,6 +53,39 @@ def _build(group: Group, *, model: str = "m", sample: int = 0, most: int = 4096)
         temperature=0.25,
         max_output_tokens=most,
         sample=sample,
+        response_format=response_format,
+    )
+
+
+class Mend:
+    """A repair of a few words."""
+
+    def ask(self, rows: Sequence[Row | Example], defects: Sequence[str], attempt: str) -> str:
+        return f"{len(rows)} rows: {', '.join(defects)} of {len(attempt)}"
+
+
+PAIR = _group("Add.", "Count.")
+
+
+def _repair(
+    attempt: str = "half",
+    *defects: str,
+    sample: int = 0,
+    most: int = 4096,
+    response_format: bytes = b"",
+) -> ChatRequest:
+    return build_repair_request(
+        Plain(),
+        Mend(),
+        PAIR,
+        attempt=attempt,
+        defects=defects or ("no 7",),
+        endpoint="main",
+        model="m",
+        temperature=0.25,
+        max_output_tokens=most,
+        sample=sample,
+        response_format=response_format,
     )
 
 
@@ -63,6 +113,113 @@ def test_equal_requests_have_equal_keys_and_all_else_differs() -> None:
 
 def test_keys_are_what_they_always_were() -> None:
     assert _build(_group("Add.", "Count."), sample=1).key == "a19876c85d251068f9e59a77d999fae6"
+
+
+def test_the_form_of_the_reply_is_part_of_the_request_and_of_its_key() -> None:
+    group = _group("Add.", "Count.")
+    forms = [b"", b'{"type":"json_object"}', b'{"type": "json_object"}']
+
+    requests = [_build(group, response_format=form) for form in forms]
+
+    assert [request.response_format for request in requests] == forms
+    assert len({request.key for request in requests}) == 3
+    assert requests[0].key == _build(group).key
+    assert requests[1].estimated_prompt_tokens > requests[0].estimated_prompt_tokens
+
+
+def test_a_repair_goes_on_with_the_conversation_of_the_merge() -> None:
+    merge, repair = _build(PAIR), _repair("half", "no 7", "no 8", sample=1)
+
+    assert repair.messages == (
+        *merge.messages,
+        Message("assistant", "half"),
+        Message("user", "2 rows: no 7, no 8 of 4"),
+    )
+    assert repair.max_tokens == merge.max_tokens
+    assert repair.temperature == merge.temperature
+    assert repair.sample == 1
+
+
+def test_the_key_of_a_repair_covers_all_that_is_sent() -> None:
+    keys = [
+        _build(PAIR).key,
+        _repair().key,
+        _repair("helf").key,
+        _repair("half", "no 8").key,
+        _repair(sample=1).key,
+        _repair(most=99).key,
+        _repair(response_format=b'{"type":"json_object"}').key,
+    ]
+
+    assert _repair().key == keys[1]
+    assert len(set(keys)) == 7
+
+
+def test_a_repair_asks_for_the_same_form() -> None:
+    assert _repair(response_format=b'{"type":"text"}').response_format == b'{"type":"text"}'
+
+
+def test_the_estimate_of_a_repair_covers_the_attempt_and_what_is_said_of_it() -> None:
+    small = _repair("x", "y").estimated_prompt_tokens
+
+    assert small > _build(PAIR).estimated_prompt_tokens + 4 + 4
+    assert _repair("x" * 401, "y").estimated_prompt_tokens - small == pytest.approx(100, abs=1)
+    assert _repair("x", "y" * 401).estimated_prompt_tokens - small == 100
+
+
+@pytest.mark.parametrize("attempt", ["", " \n\t"])
+def test_an_attempt_without_text_is_said_to_be_empty(attempt: str) -> None:
+    assert _repair(attempt).messages[-2] == Message("assistant", EMPTY_ATTEMPT)
+
+
+def test_an_attempt_far_beyond_what_was_allowed_is_cut() -> None:
+    longest = ATTEMPT_CHARACTERS_PER_TOKEN * 100
+
+    whole, cut = _repair("x" * longest, most=100), _repair("x" * (longest + 1), most=100)
+
+    assert whole.messages[-2].content == "x" * longest
+    assert cut == whole
+
+
+def test_half_a_character_in_an_attempt_can_be_sent() -> None:
+    assert _repair("é \ud83d").messages[-2].content == "é ?"
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"output": {"type": "string"}, "input": {"type": "string"}},
+    "required": ["output", "input"],
+    "additionalProperties": False,
+}
+
+
+def test_a_form_of_reply_is_the_parameter_of_chat_completions() -> None:
+    assert build_response_format("text", SCHEMA) == b""
+    assert build_response_format("json_object", SCHEMA) == b'{"type":"json_object"}'
+    assert orjson.loads(build_response_format("json_schema", SCHEMA)) == {
+        "type": "json_schema",
+        "json_schema": {"name": "merged_row", "strict": True, "schema": SCHEMA},
+    }
+
+
+def test_the_keys_of_a_schema_stay_in_the_order_in_which_they_are_to_be_written() -> None:
+    form = build_response_format("json_schema", SCHEMA)
+
+    assert form.index(b'"output"') < form.index(b'"input"')
+
+
+@pytest.mark.parametrize(
+    "change", [{"additionalProperties": True}, {"required": ["output"]}, {"required": []}]
+)
+def test_a_schema_that_leaves_keys_open_is_not_sent_as_strict(change: dict[str, Any]) -> None:
+    form = orjson.loads(build_response_format("json_schema", SCHEMA | change))
+
+    assert form["json_schema"]["strict"] is False
+
+
+def test_an_unknown_form_of_reply_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'xml' is no form of a reply"):
+        build_response_format("xml", SCHEMA)
 
 
 def test_the_reply_may_be_twice_as_long_as_the_sources_and_some_more() -> None:

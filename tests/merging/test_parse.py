@@ -8,7 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mergeit_async.merging.parse import FIELDS, MAX_STARTS, find_objects, parse_reply
+from mergeit_async.merging.parse import (
+    FIELDS,
+    MAX_STARTS,
+    find_objects,
+    find_schema_error,
+    parse_reply,
+)
 from mergeit_async.records import Example, Refusal
 
 ROW = Example("Add.", "1 2", "3")
@@ -111,6 +117,34 @@ def test_half_a_surrogate_pair_is_refused_and_a_whole_one_is_text() -> None:
 
     assert _reason(half) == "bad_text"
     assert parse_reply(whole) == Example("a", "", "😀")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("\n", "the reply is empty; it has to be one JSON object"),
+        ("Sure!", "the reply holds no JSON object; it begins with 'Sure!'"),
+        ('{"instruction": "a", "output": "say "x""}', "the JSON object of the reply breaks off"),
+        (JSON[:-2], "the JSON object of the reply breaks off or is not valid; close it"),
+        ('{"instruction": "a"}', '"output" is missing in the JSON object of the reply'),
+        ('{"instruction": null, "output": "b"}', '"instruction" is null in the JSON object'),
+        ('{"instruction": "a", "output": ["b"]}', '"output" is an array; it has to be one string'),
+        ('{"instruction": "a", "output": {"b": 1}}', '"output" is an object; it has to be one'),
+        ('{"instruction": "a", "output": true}', '"output" is true or false; it has to be one'),
+        ('{"instruction": "a", "output": "\\ud83d"}', "a string of the reply escapes half of"),
+    ],
+)
+def test_a_model_is_told_in_a_sentence_what_is_wrong(text: str, sentence: str) -> None:
+    error = find_schema_error(text)
+
+    assert error is not None
+    assert error.startswith(sentence)
+    assert len(error) < 250
+    assert error.encode()
+
+
+def test_nothing_is_wrong_with_a_row() -> None:
+    assert find_schema_error(JSON) is None
 
 
 @given(st.text())

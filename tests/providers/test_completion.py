@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mergeit_async.errors import FaultKind, ProviderError
 from mergeit_async.providers.completion import read_reply, write_request
-from mergeit_async.records import ChatReply, ChatRequest, Message
+from mergeit_async.records import ChatReply, ChatRequest, Message, TokenChoice
 
 
 def completion(message: Any, reason: Any = "stop", **members: Any) -> bytes:
@@ -63,6 +63,30 @@ def test_what_calls_share_comes_first_and_is_the_same_bytes() -> None:
     shared = first[: first.index(b'{"role":"user","content":"a"}')]
     assert shared.endswith(b'{"role":"assistant","content":"1"},')
     assert second.startswith(shared)
+
+
+def test_the_form_of_the_reply_is_sent_as_it_is_before_all_messages() -> None:
+    form = b'{"type":"json_schema", "json_schema":{"b":1,"a":2}}'
+    turns = (Message("system", "Merge."), Message("user", "a"))
+    request = ChatRequest("key", "m", turns, 0.5, 77, 2, 10, response_format=form)
+
+    body = write_request(request, "max_tokens")
+
+    assert body.startswith(b'{"model":"m","response_format":' + form + b',"messages":[{"role":')
+    whole = orjson.loads(body)
+    assert whole.pop("response_format") == orjson.loads(form)
+    assert body != write_request(request._replace(response_format=b""), "max_tokens")
+    assert whole == orjson.loads(write_request(request._replace(response_format=b""), "max_tokens"))
+
+
+def test_token_probabilities_are_asked_for_where_they_are_wanted() -> None:
+    request = ChatRequest("key", "m", (Message("user", "hi"),), 0.0, 24, 0, 10, top_logprobs=6)
+
+    asked = orjson.loads(write_request(request, "max_tokens"))
+    usual = orjson.loads(write_request(request._replace(top_logprobs=0), "max_tokens"))
+
+    assert asked == {**usual, "logprobs": True, "top_logprobs": 6}
+    assert "logprobs" not in usual
 
 
 @pytest.mark.parametrize("spoilt", [0, 1])
@@ -126,6 +150,88 @@ def test_a_missing_reason_counts_as_a_normal_stop() -> None:
     )
 
 
+def with_logprobs(logprobs: Any) -> bytes:
+    value = orjson.loads(completion({"content": "5"}))
+    value["choices"][0]["logprobs"] = logprobs
+    return orjson.dumps(value)
+
+
+def read_choices(logprobs: Any) -> tuple[TokenChoice, ...]:
+    reply = read_reply(with_logprobs(logprobs))
+    assert reply is not None
+    assert reply.text == "5"
+    return reply.choices
+
+
+def entry(token: Any = "5", logprob: Any = -0.5, **members: Any) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": [53], **members}
+
+
+def test_tokens_are_read_with_their_alternatives() -> None:
+    others = [entry("5", -0.5), entry("4", -1), entry("�", -9999.0), entry("�", -9999.5)]
+
+    choices = read_choices({"content": [entry("a", 0), entry(top_logprobs=others)]})
+
+    assert choices == (
+        TokenChoice("a", {"a": 0.0}),
+        TokenChoice("5", {"5": -0.5, "4": -1.0, "�": -9999.0}),
+    )
+
+
+def test_the_written_token_is_among_its_alternatives_even_if_unlisted() -> None:
+    listed = [entry(str(at), -at) for at in range(1, 30)]
+
+    ((_, alternatives),) = read_choices({"content": [entry("x", -40.0, top_logprobs=listed)]})
+
+    assert alternatives["x"] == -40.0
+    assert len(alternatives) == 20
+    assert alternatives["1"] == -1.0
+
+
+def test_no_more_than_the_first_tokens_are_kept() -> None:
+    choices = read_choices({"content": [entry(str(at)) for at in range(99)]})
+
+    assert [choice.token for choice in choices] == [str(at) for at in range(64)]
+
+
+def test_a_certainty_that_rounding_took_above_0_is_a_certainty() -> None:
+    ((_, alternatives),) = read_choices({"content": [entry("5", 1e-7)]})
+
+    assert alternatives == {"5": 0.0}
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        [],
+        5,
+        "yes",
+        {"content": None},
+        {"content": "yes"},
+        {"content": {"5": -1}},
+        {"content": 5},
+        {"refusal": [entry()]},
+        {"content": [None]},
+        {"content": [entry(), "5"]},
+        {"content": [{"token": "5"}]},
+        {"content": [{"logprob": -1.0}]},
+        {"content": [entry(5)]},
+        {"content": [entry("5", None)]},
+        {"content": [entry("5", "-1")]},
+        {"content": [entry("5", True)]},
+        {"content": [entry("5", 0.7)]},
+        {"content": [entry(top_logprobs={"4": -1})]},
+        {"content": [entry(top_logprobs=5)]},
+        {"content": [entry(top_logprobs=[None])]},
+        {"content": [entry(top_logprobs=[entry("4", 2.0)])]},
+        {"tokens": ["5"], "token_logprobs": [-0.1]},
+    ],
+)
+def test_probabilities_of_another_shape_are_none_and_the_reply_stays(logprobs: Any) -> None:
+    assert read_choices(logprobs) == ()
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,7 +260,12 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["choices", "message", "content", "finish_reason", "refusal", "usage"]),
+            st.sampled_from(
+                [
+                    *("choices", "message", "content", "finish_reason", "refusal", "usage"),
+                    *("logprobs", "token", "logprob", "top_logprobs"),
+                ]
+            ),
             inner,
             max_size=4,
         )
@@ -168,3 +279,11 @@ def test_any_json_is_a_reply_or_none(value: Any) -> None:
     reply = read_reply(orjson.dumps(value))
 
     assert reply is None or isinstance(reply.text, str)
+
+
+@given(JSON, JSON)
+def test_any_probabilities_leave_the_reply_as_it_is(content: Any, others: Any) -> None:
+    for shape in (content, {"content": content}, {"content": [entry(top_logprobs=others)]}):
+        for token, alternatives in read_choices(shape):
+            assert token in alternatives
+            assert all(value <= 0 for value in alternatives.values())

@@ -35,7 +35,7 @@ def test_the_prompt_is_the_last_user_turn_and_all_turns_are_counted() -> None:
     )
 
     before = [turn("system", "12345678"), turn("user", "old.")]
-    assert call == ChatCall("m", "new?", 5, None, False, before)
+    assert call == ChatCall("m", "new?", 5, None, before)
 
 
 def test_content_may_be_given_in_parts() -> None:
@@ -63,11 +63,44 @@ def test_the_limit_of_output_tokens_has_two_names(name: str) -> None:
         body(turn("user", "hi"), stream=True),
         body(turn("user", "hi"), max_tokens=0),
         body(turn("user", "hi"), max_tokens="many"),
+        body(turn("user", "hi"), logprobs=True, top_logprobs=21),
+        body(turn("user", "hi"), logprobs=True, top_logprobs="many"),
     ],
 )
 def test_a_body_that_is_no_chat_request_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read_call(bad)
+
+
+def test_a_form_of_reply_is_taken_as_it_comes() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x"}}
+
+    assert read_call(body(turn("user", "hi"), response_format=form)).response_format == form
+    assert read_call(body(turn("user", "hi"))).response_format is None
+
+
+@pytest.mark.parametrize(
+    ("members", "asked"),
+    [
+        ({}, None),
+        ({"logprobs": False, "top_logprobs": 5}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 5}, 5),
+    ],
+)
+def test_alternatives_are_asked_for_with_logprobs_only(
+    members: dict[str, Any], asked: int | None
+) -> None:
+    assert read_call(body(turn("user", "hi"), **members)).top_logprobs == asked
+
+
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+def test_json_may_be_named_in_any_turn(role: str) -> None:
+    form = {"type": "json_object"}
+    named = body(turn("user", "a"), turn(role, "Some Json."), response_format=form)
+    unnamed = body(turn("user", "a"), turn(role, "Some."), response_format=form)
+
+    assert (read_call(named).says_json, read_call(unnamed).says_json) == (True, False)
 
 
 def test_the_tokens_of_turns_are_counted_together() -> None:
@@ -92,20 +125,28 @@ def read_in_turn(bodies: list[bytes]) -> list[tuple[bytes, ChatCall | str]]:
 
 TURNS = st.lists(
     st.builds(
-        turn, st.sampled_from(["user", "system", "assistant"]), st.sampled_from(["", "a", "bcdef"])
+        turn, st.sampled_from(["user", "system", "assistant"]), st.sampled_from(["", "a", "JSON."])
     ),
     max_size=3,
 )
 MEMBERS = st.dictionaries(
-    st.sampled_from(["max_tokens", "stream", "response_format", "seed"]), st.integers(0, 2)
+    st.sampled_from(
+        ["max_tokens", "stream", "response_format", "seed", "logprobs", "top_logprobs"]
+    ),
+    st.integers(0, 2) | st.just({"type": "json_object"}),
 )
 
 
 @given(st.lists(st.tuples(TURNS, MEMBERS), max_size=8))
 def test_bodies_read_in_turn_are_what_each_is_alone(
-    calls: list[tuple[list[Any], dict[str, int]]],
+    calls: list[tuple[list[Any], dict[str, Any]]],
 ) -> None:
     bodies = [body(*turns, **members) for turns, members in calls]
+    # As the engine sends them: what many calls share stands before their messages.
+    bodies += [
+        orjson.dumps({"model": "m", **members, "messages": turns, "seed": 1})
+        for turns, members in calls
+    ]
 
     assert read_in_turn(bodies) == [(body_digest(one), read_alone(one)) for one in bodies]
 

@@ -209,3 +209,62 @@ async def test_a_request_that_is_refused_is_no_longer_in_flight() -> None:
         await until(lambda: simulator.stats.arrivals == 3)
 
         assert simulator.stats.in_flight == 0
+
+
+async def test_a_form_that_the_server_cannot_give_is_refused_and_charged_to_no_limit() -> None:
+    form = {"type": "json_object"}
+    async with simulated(structured="none", rpm=60) as (simulator, wire):
+        status, _, error = await wire.ask(chat_body("JSON!", response_format=form))
+        _, headers, _ = await wire.ask(chat_body())
+
+    assert (status, error["error"]["param"]) == (400, "response_format")
+    assert headers["x-ratelimit-remaining-requests"] == "59"
+    assert simulator.stats.rejected == {400: 1}
+
+
+async def test_a_server_may_break_at_any_form() -> None:
+    async with simulated(structured="broken") as (simulator, wire):
+        form = {"type": "json_object"}
+        statuses = [(await wire.ask(chat_body("JSON!", response_format=form)))[0] for _ in "ab"]
+        plain = (await wire.ask(chat_body()))[0]
+
+    assert (statuses, plain) == ([500, 500], 200)
+    assert simulator.stats.rejected == {500: 2}
+
+
+def repair_body(seed: int = 0) -> bytes:
+    turns = [("user", ROWS), ("assistant", "{}"), ("user", "Something is missing.")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return chat_body(messages=messages, seed=seed)
+
+
+async def test_repairs_are_counted_with_those_that_failed() -> None:
+    async with simulated(repair_failure_rate=0.5, flaw_rate=1.0) as (_, wire):
+        for seed in range(40):
+            await wire.ask(repair_body(seed))
+        await wire.ask(chat_body(ROWS))
+        stats = await wire.look("/stats?digests=0")
+
+    assert stats["repairs"] == 40
+    assert 10 < stats["repairs_failed"] < 30
+    assert sum(stats["content_faults"].values()) == 1
+
+
+async def test_what_judges_say_is_counted_by_itself() -> None:
+    body = chat_body('{"instruction": "Add.", "output": "7"}', model="sim-judge")
+    async with simulated(judge_faults={"prose": 1.0}) as (_, wire):
+        await wire.ask(body)
+        stats = await wire.look("/stats?digests=0")
+
+    assert (stats["judged"], stats["judge_faults"]) == (1, {"prose": 1})
+    assert stats["content_faults"] == {}
+
+
+async def test_a_repair_between_merges_is_not_mistaken_for_one() -> None:
+    async with simulated() as (simulator, wire):
+        bodies = [chat_body(ROWS), repair_body(), repair_body(1), chat_body(ROWS)]
+        answers = [(await wire.ask(body))[2] for body in bodies]
+        again = [(await wire.ask(body))[2] for body in reversed(bodies)]
+
+    assert again == answers[::-1]
+    assert simulator.stats.repairs == 4

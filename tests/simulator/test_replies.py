@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from mergeit_async.errors import UsageError
 from mergeit_async.simulator.calls import body_digest, read_call
 from mergeit_async.simulator.chance import Dice
-from mergeit_async.simulator.replies import CONTENT_FAULTS, ChatAnswer, Replier
+from mergeit_async.simulator.completions import ChatAnswer
+from mergeit_async.simulator.content_faults import CONTENT_FAULTS
+from mergeit_async.simulator.flaws import FLAWS
+from mergeit_async.simulator.replies import Replier
 from mergeit_async.simulator.settings import SimulatorSettings
 
 ROWS = (
@@ -20,9 +24,16 @@ ROWS = (
 PROMPT = "Merge these:\n" + "\n".join(map(json.dumps, ROWS))
 
 
+SCHEMA = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
+OTHER_ROWS = (
+    {"instruction": "Add 3 and 4.", "input": "", "output": "The sum is 7."},
+    {"instruction": "Greet Paul in Danish.", "input": "", "output": "Hej Paul."},
+)
+
+
 def make_body(prompt: str = PROMPT, **members: Any) -> bytes:
     turns = [{"role": "user", "content": prompt}]
-    return orjson.dumps({"model": "sim-merge", "messages": turns, **members})
+    return orjson.dumps({"model": "sim-merge", "messages": turns} | members)
 
 
 def answer(body: bytes, settings: SimulatorSettings | None = None) -> ChatAnswer:
@@ -104,14 +115,32 @@ def test_a_prompt_without_rows_gets_an_answer_in_words() -> None:
     assert text.startswith("This is the simulated answer")
 
 
-def test_a_prompt_without_rows_gets_json_where_it_asks_for_json() -> None:
-    body = make_body("How are you?", response_format={"type": "json_object"})
+FORMS = {
+    "json_object": {"type": "json_object"},
+    "json_schema": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
+}
 
-    assert list(orjson.loads(choice(answer(body))["message"]["content"])) == [
-        "instruction",
-        "input",
-        "output",
-    ]
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_prompt_without_rows_gets_an_object_where_a_form_is_asked_for(form: str) -> None:
+    body = make_body("How are you?", response_format=FORMS[form])
+    said = orjson.loads(choice(answer(body))["message"]["content"])
+
+    assert list(said) == (["mood"] if form == "json_schema" else ["instruction", "input", "output"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_server_that_ignores_forms_answers_in_words(form: str) -> None:
+    body = make_body("How are you?", response_format=FORMS[form])
+
+    said = choice(answer(body, SimulatorSettings(structured="ignored")))["message"]["content"]
+    assert said.startswith("This is the simulated answer")
+
+
+def test_words_in_the_prompt_are_no_form() -> None:
+    body = make_body("How are you? Reply in JSON, please.", response_format={"type": "text"})
+
+    assert choice(answer(body))["message"]["content"].startswith("This is the simulated answer")
 
 
 def test_content_faults_come_at_their_rate_in_all_kinds() -> None:
@@ -186,3 +215,172 @@ def test_an_unknown_content_fault_is_refused() -> None:
 
     with pytest.raises(UsageError, match="'typo'"):
         Replier(settings, Dice(0))
+
+
+def test_flaws_come_at_their_rate_in_all_kinds_on_top_of_other_faults() -> None:
+    settings = SimulatorSettings(flaw_rate=0.5, content_fault_rate=0.2)
+    rows = [*ROWS, *OTHER_ROWS]
+    bodies = [make_body("\n".join(map(json.dumps, rows)), seed=seed) for seed in range(1500)]
+    kinds = Counter(answer(body, settings).fault for body in bodies)
+
+    flaws = {kind: count for kind, count in kinds.items() if kind in FLAWS}
+    assert flaws.keys() == FLAWS.keys()
+    assert all(45 < count < 110 for count in flaws.values())
+    assert 690 < sum(flaws.values()) < 810
+    assert 0.65 < 1 - kinds[None] / 1500 < 0.75
+
+
+@pytest.mark.parametrize("kind", FLAWS)
+def test_a_flawed_merge_looks_like_a_good_one(kind: str) -> None:
+    body = make_body("\n".join(map(json.dumps, [*ROWS, *OTHER_ROWS])))
+    settings = SimulatorSettings(content_faults={kind: 1.0})
+    first, again = answer(body, settings), answer(body, settings)
+
+    merged = orjson.loads(choice(first)["message"]["content"])
+    assert (first.fault, first.task) == (kind, "merge")
+    assert first.body == again.body
+    assert choice(first)["finish_reason"] == "stop"
+    assert list(merged) == ["instruction", "input", "output"]
+    assert merged != orjson.loads(choice(answer(body))["message"]["content"])
+
+
+def test_rates_of_flaws_and_faults_may_not_pass_one_together() -> None:
+    with pytest.raises(UsageError, match="must be 0 to 1"):
+        Replier(SimulatorSettings(content_fault_rate=0.6, flaw_rate=0.6), Dice(0))
+
+
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def show(*rows: dict[str, str]) -> dict[str, str]:
+    return turn("user", "\n".join(map(json.dumps, rows)))
+
+
+MISSING = turn("user", 'Your reply lacks "banana"; {write} it again.')
+
+
+def repair(*turns: dict[str, str], **members: Any) -> bytes:
+    before = [turn("system", "Merge."), show(*OTHER_ROWS), turn("assistant", "{}")]
+    return make_body(messages=[*before, *turns, MISSING], **members)
+
+
+def said_to(body: bytes, **settings: Any) -> tuple[ChatAnswer, Any]:
+    answered = answer(body, SimulatorSettings(**settings))
+    return answered, orjson.loads(choice(answered)["message"]["content"])
+
+
+def test_a_repair_merges_the_latest_rows_of_the_conversation() -> None:
+    body = repair(show(*ROWS), turn("assistant", json.dumps(OTHER_ROWS)))
+    answered, merged = said_to(body)
+
+    assert (answered.task, answered.fault) == ("repair", None)
+    assert all(row["output"] in merged["output"] for row in ROWS)
+    assert not any(row["output"] in merged["output"] for row in OTHER_ROWS)
+    assert answer(body).body == answered.body
+
+
+def test_a_second_repair_goes_back_to_the_rows_too() -> None:
+    attempt = turn("assistant", "{}")
+    answered, merged = said_to(repair(show(*ROWS), attempt, MISSING, attempt, show(ROWS[1])))
+
+    assert answered.task == "repair"
+    assert all(row["output"] in merged["output"] for row in ROWS)
+
+
+def test_rows_in_the_last_turn_are_merged_whatever_came_before() -> None:
+    body = make_body(messages=[show(*OTHER_ROWS), turn("assistant", "{}"), show(*ROWS)])
+    answered, merged = said_to(body)
+
+    assert answered.task == "merge"
+    assert all(row["output"] in merged["output"] for row in ROWS)
+
+
+def test_no_fault_of_first_merges_touches_a_repair() -> None:
+    body = repair(show(*ROWS), turn("assistant", "{}"))
+    answered, merged = said_to(body, content_faults={"not_json": 0.5}, flaw_rate=0.5)
+
+    assert answered.fault is None
+    assert all(row["output"] in merged["output"] for row in ROWS)
+
+
+def test_repairs_fail_at_their_rate_with_a_flaw() -> None:
+    bodies = [repair(show(*ROWS, *OTHER_ROWS), MISSING, seed=seed) for seed in range(600)]
+    answers = [said_to(body, repair_failure_rate=0.4)[0] for body in bodies]
+    kinds = Counter(answered.fault for answered in answers)
+
+    assert 0.33 < 1 - kinds[None] / 600 < 0.47
+    assert kinds.keys() - {None} == FLAWS.keys()
+    assert {answered.task for answered in answers} == {"repair"}
+
+
+def test_every_repair_can_fail() -> None:
+    body = repair(show(*ROWS), turn("assistant", "{}"))
+    answered, merged = said_to(body, repair_failure_rate=1.0)
+
+    assert answered.fault in FLAWS
+    assert merged != said_to(body)[1]
+
+
+def test_a_conversation_about_single_rows_is_no_repair() -> None:
+    body = make_body(messages=[show(ROWS[0]), turn("assistant", "x"), MISSING])
+
+    assert answer(body).task == "talk"
+
+
+def score(row: dict[str, str] = ROWS[0], model: str = "sim-judge", **members: Any) -> bytes:
+    before = [show(OTHER_ROWS[0]), turn("assistant", "quality: 3\ncomplexity: 2")]
+    asked = turn("user", f"Score this row from 1 to 6:\n{json.dumps(row)}\nTwo lines, please.")
+    return make_body(model=model, messages=[*before, asked], **members)
+
+
+def test_a_judge_scores_the_row_of_the_last_turn() -> None:
+    answered = answer(score())
+    text = choice(answered)["message"]["content"]
+
+    assert re.fullmatch("quality: [1-6]\ncomplexity: [1-6]", text)
+    assert (answered.task, answered.completion_tokens) == ("judge", 9)
+    assert "logprobs" not in choice(answered)
+
+
+def test_other_models_score_nothing() -> None:
+    assert answer(score(model="sim-merge")).task == "talk"
+    assert answer(score(), SimulatorSettings(judge_models=("x",))).task == "talk"
+
+
+def test_a_judge_merges_and_talks_like_any_model() -> None:
+    assert answer(make_body(model="sim-judge")).task == "merge"
+    assert answer(make_body("How are you?", model="sim-judge")).task == "talk"
+
+
+def test_a_judge_that_has_to_give_an_object_gives_no_lines() -> None:
+    form = FORMS["json_schema"]
+    honoured = choice(answer(score(response_format=form)))["message"]["content"]
+    ignored = answer(score(response_format=form), SimulatorSettings(structured="ignored"))
+
+    assert list(orjson.loads(honoured)) == ["mood"]
+    assert ignored.task == "judge"
+    assert answer(score(response_format={"type": "text"})).task == "judge"
+
+
+def test_a_judge_tells_probabilities_where_they_are_asked_for_and_offered() -> None:
+    asked = score(logprobs=True, top_logprobs=5)
+    content = choice(answer(asked))["logprobs"]["content"]
+
+    assert "".join(one["token"] for one in content) == choice(answer(asked))["message"]["content"]
+    assert [len(one["top_logprobs"]) for one in content] == [2, 2, 2, 5, 2, 2, 2, 2, 5]
+    assert "logprobs" not in choice(answer(asked, SimulatorSettings(logprobs="ignored")))
+
+
+def test_faults_of_judges_come_at_their_rates() -> None:
+    settings = SimulatorSettings(judge_faults={"prose": 0.2, "score_only": 0.1})
+    kinds = Counter(answer(score(seed=seed), settings).fault for seed in range(1000))
+
+    assert kinds.keys() == {"prose", "score_only", None}
+    assert 150 < kinds["prose"] < 250
+    assert 70 < kinds["score_only"] < 130
+
+
+def test_an_unknown_fault_of_judges_is_refused() -> None:
+    with pytest.raises(UsageError, match="'mood'; choose among prose, out_of_range"):
+        Replier(SimulatorSettings(judge_faults={"mood": 0.1}), Dice(0))

@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from mergeit_async.simulator.calls import body_digest
+from mergeit_async.simulator.completions import Task
 from mergeit_async.simulator.stats import Stats
+
+TASKS: tuple[Task, ...] = ("merge", "repair", "judge")
 
 
 def test_arrivals_and_answers_are_counted_by_body() -> None:
@@ -69,11 +72,25 @@ def test_the_steady_rate_leaves_out_start_and_end() -> None:
     assert counts["steady_answers_per_s"] == pytest.approx(100, rel=0.02)
 
 
+def test_faults_are_counted_with_the_task_they_belong_to() -> None:
+    stats = Stats()
+    for fault in (None, "copy"):
+        for task in TASKS:
+            stats.note_task(task, fault)
+    counts = stats.snapshot()
+
+    assert (counts["repairs"], counts["repairs_failed"], counts["judged"]) == (2, 1, 2)
+    assert counts["judge_faults"] == {"copy": 1}
+    assert counts["content_faults"] == {"copy": 1}
+
+
 def test_a_reset_forgets_all_but_what_is_in_flight() -> None:
     stats = Stats()
     stats.arrive(b"x", 1.0)
     stats.faults["server"] += 1
     stats.refuse_connection()
+    stats.note_task("repair", "copy")
+    stats.note_task("judge", "prose")
     stats.charge(1, 5, 1.0)
     stats.reset()
     counts = stats.snapshot()
@@ -81,6 +98,8 @@ def test_a_reset_forgets_all_but_what_is_in_flight() -> None:
     assert counts["in_flight"] == counts["peak_in_flight"] == 1
     assert counts["arrivals"] == counts["steady_arrivals_per_s"] == 0
     assert counts["faults"] == counts["requests"] == {}
+    assert counts["judge_faults"] == {}
+    assert counts["judged"] == counts["repairs"] == counts["repairs_failed"] == 0
     assert counts["first_arrival_s"] is None
     assert counts["trace"] == []
     assert counts["tokens_charged"] == counts["connections_refused"] == 0

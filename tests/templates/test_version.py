@@ -166,12 +166,25 @@ def test_prompts_are_listed_with_their_origin_in_natural_order(own: Path) -> Non
         shutil.copytree(SHIPPED, own / "merge" / name)
     _rewrite(own, "prompt.toml", 'why = "', 'parent = "merge/v1"\nwhy = "')
 
-    listed = list_prompts(own)
+    listed = {each.name: each for each in list_prompts(own)}
 
-    assert [each.name for each in listed] == ["merge/mine", "merge/v1", "merge/v2", "merge/v10"]
-    assert listed[0].parent == "merge/v1"
-    assert listed[0].hash == load_prompt("merge/mine", own).hash
-    assert listed[1].parent is None
+    merges = ["merge/mine", "merge/v1", "merge/v2", "merge/v10"]
+    assert list(listed) == ["judge/v1", *merges, "repair/v1"]
+    assert listed["merge/mine"].parent == "merge/v1"
+    assert listed["merge/mine"].hash == load_prompt("merge/mine", own).hash
+    assert listed["merge/v1"].parent is None
+
+
+def test_a_task_of_the_users_own_is_a_way_to_merge(own: Path) -> None:
+    (own / "merge").rename(own / "weave")
+
+    assert load_prompt("weave/mine", own).hash == load_prompt("merge/v1").hash
+
+
+@pytest.mark.parametrize("name", ["repair/v1", "judge/v1"])
+def test_a_prompt_for_another_task_does_not_merge(own: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"not for the task 'merge'; .*merge/mine, merge/v1\.$"):
+        load_prompt(name, own)
 
 
 def test_few_shots_may_be_empty(own: Path) -> None:

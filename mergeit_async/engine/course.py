@@ -1,0 +1,181 @@
+"""The attempts at one group's merge: what is asked next, and how the group ends.
+
+Everything here depends on the group and the replies alone, so that it does not matter in which
+session a reply was received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from mergeit_async.engine.caller import GaveUp, Judgement
+from mergeit_async.engine.faults import RULES
+from mergeit_async.engine.requests import Requests
+from mergeit_async.merging.judge import Scores, is_better
+from mergeit_async.merging.verdict import DECIMALS, Inspection
+from mergeit_async.records import (
+    ChatReply,
+    ChatRequest,
+    Example,
+    Group,
+    Outcome,
+    Refusal,
+    Status,
+)
+
+ACCEPTED = "accepted"
+# Through both gates, and still to be scored by the judge.
+PASSED = "passed"
+
+
+class Scored(NamedTuple):
+    """What a judge gave to a merged row, and to each of its sources."""
+
+    merged: Scores
+    sources: tuple[Scores, ...]
+
+
+class Attempt(NamedTuple):
+    """A reply that was not accepted: its text, what is wrong with it, and how near it came."""
+
+    text: str
+    refusal: Refusal
+    defects: tuple[str, ...]
+    scores: Mapping[str, Any] | None
+    rank: tuple[bool, float]
+
+
+class Course:
+    """One group on its way: a first request, then repairs of the best attempt, or new draws."""
+
+    def __init__(
+        self, group: Group, requests: Requests, max_attempts: int, *, is_judged: bool = False
+    ) -> None:
+        self.group = group
+        self.attempts = 0
+        self.request: ChatRequest = requests.merge(group, 0)
+        # Set while a merge that passed both gates waits for its scores.
+        self.passed: Example | None = None
+        self._requests = requests
+        self._max_attempts = max_attempts
+        self._is_judged = is_judged
+        self._best: Attempt | None = None
+        self._last: tuple[str, Inspection] = ("", Inspection(Refusal("", "")))
+
+    def take(self, reply: ChatReply, inspection: Inspection) -> Judgement:
+        """The next attempt has been answered and looked at."""
+        self.attempts += 1
+        self._last = reply.text, inspection
+        result = inspection.result
+        if isinstance(result, Refusal):
+            rank = (False, inspection.rank)
+            self._refuse(result, inspection.defects, inspection.scores, rank)
+            outcome = self._end() if self._is_over else None
+            return Judgement(result.reason, outcome, result.detail, inspection.scores)
+        if self._is_judged:
+            self.passed = result
+            return Judgement(PASSED)
+        return Judgement(ACCEPTED, self._accept(result, inspection.scores))
+
+    def score(self, scored: Scored | Refusal) -> Outcome | None:
+        """The judge has been heard on what `passed`; the outcome, if that settles the group.
+
+        The paper's rule (arXiv 2503.00034): better than the mean of its sources, or asked again.
+        """
+        assert self.passed is not None, "nothing has passed"
+        merged, self.passed = self.passed, None
+        _, inspection = self._last
+        if isinstance(scored, Refusal):
+            # Nobody can say that the merge is better: no further merge would change that.
+            return conclude(self.group, self.attempts, scored, inspection.scores)
+        scores = {**(inspection.scores or {}), "judge": describe(scored)}
+        if is_better(scored.merged, scored.sources):
+            return self._accept(merged, scores)
+        self._refuse(not_better(scored), (), scores, (True, scored.merged.product))
+        return self._end() if self._is_over else None
+
+    @property
+    def _is_over(self) -> bool:
+        return self.attempts >= self._max_attempts
+
+    def _accept(self, merged: Example, scores: Mapping[str, Any] | None) -> Outcome:
+        return conclude(self.group, self.attempts, merged, scores)
+
+    def _refuse(
+        self,
+        refusal: Refusal,
+        defects: tuple[str, ...],
+        scores: Mapping[str, Any] | None,
+        rank: tuple[bool, float],
+    ) -> None:
+        text, _ = self._last
+        if self._best is None or rank > self._best.rank:
+            self._best = Attempt(text, refusal, defects, scores, rank)
+        if not self._is_over:
+            self.request = self._next(self._best)
+
+    def _next(self, best: Attempt) -> ChatRequest:
+        """The best attempt is mended, not the last; one without a known defect is drawn anew."""
+        if best.defects and self._requests.can_repair:
+            return self._requests.repair(self.group, self.attempts, best.text, best.defects)
+        return self._requests.merge(self.group, self.attempts)
+
+    def _end(self) -> Outcome:
+        """The originals stay, for what was wrong with the best attempt."""
+        assert self._best is not None, "an end without any attempt"
+        return conclude(self.group, self.attempts, self._best.refusal, self._best.scores)
+
+
+def conclude(
+    group: Group, attempts: int, result: Example | Refusal, scores: Mapping[str, Any] | None
+) -> Outcome:
+    """The outcome of a group that comes to this result."""
+    if isinstance(result, Example):
+        return Outcome(
+            group.position, group.id, Status.MERGED, attempts, merged=result, scores=scores
+        )
+    return Outcome(
+        group.position,
+        group.id,
+        Status.KEPT,
+        attempts,
+        reason=result.reason,
+        detail=result.detail,
+        scores=scores,
+    )
+
+
+def give_up(group: Group, attempts: int, end: GaveUp) -> Outcome:
+    """The outcome of a group for which no reply can be had.
+
+    The server's verdict on the payload keeps the originals for good; anything else is a failure
+    that a later run may retry.
+    """
+    kind = end.fault.kind
+    status = Status.KEPT if RULES[kind].verdict else Status.FAILED
+    return Outcome(
+        group.position, group.id, status, attempts, reason=str(kind), detail=end.fault.excerpt
+    )
+
+
+def not_better(scored: Scored) -> Refusal:
+    """The refusal of a merge that does not beat its sources."""
+    mean = fmean(source.product for source in scored.sources)
+    return Refusal(
+        "not_better", f"scored {scored.merged.product:.2f}, and its sources {mean:.2f} on average"
+    )
+
+
+def describe(scored: Scored) -> dict[str, Any]:
+    """The judge's scores as JSON values."""
+    return {
+        "merged": rounded(scored.merged),
+        "sources": [rounded(source) for source in scored.sources],
+    }
+
+
+def rounded(scores: Scores) -> dict[str, float]:
+    """Scores as JSON values."""
+    return {name: round(value, DECIMALS) for name, value in scores._asdict().items()}

@@ -1,0 +1,79 @@
+"""Scores merged rows and their sources by a judge model, through the same slots and journal."""
+
+from __future__ import annotations
+
+from mergeit_async.engine.caller import Caller, Judgement
+from mergeit_async.engine.course import Course, Scored, rounded
+from mergeit_async.engine.journal import Journal
+from mergeit_async.engine.requests import Requests
+from mergeit_async.merging.judge import Scores, mean_scores, read_scores
+from mergeit_async.records import ChatReply, Example, Refusal, Row
+
+SCORED = "scored"
+# Without the probabilities of the tokens, the mean of so many samples stands for the expectation.
+SAMPLES = 3
+# Replies that may be unusable, for each row.
+SPARE = 2
+
+
+class Referee:
+    """Asks the judge; a row that was scored before, by content, is not asked about again."""
+
+    def __init__(self, requests: Requests, caller: Caller, journal: Journal) -> None:
+        self._requests = requests
+        self._caller = caller
+        self._journal = journal
+        self._needed = 1 if requests.has_logprobs else SAMPLES
+
+    async def compare(self, course: Course) -> Scored | Refusal:
+        """The scores of the merge that `passed` and of its sources; a refusal if one has none.
+
+        Raises `GaveUp` and `StoppedError` as `Caller.call` does.
+        """
+        assert course.passed is not None, "nothing to score"
+        position, sources = course.group.position, []
+        merged = await self.score(position, course.passed)
+        if isinstance(merged, Refusal):
+            return merged
+        for row in course.group.rows:
+            source = await self.score(position, row)
+            if isinstance(source, Refusal):
+                return source
+            sources.append(source)
+        return Scored(merged, tuple(sources))
+
+    async def score(self, position: int, row: Row | Example) -> Scores | Refusal:
+        """The scores of one row, or why the last reply about it cannot be used."""
+        readings: list[Scores] = []
+        refusal = Refusal("judge_unreadable", "the judge gave no scores")
+        for sample in range(self._needed + SPARE):
+            reading = await self._read(position, row, sample)
+            if isinstance(reading, Refusal):
+                refusal = reading
+                continue
+            readings.append(reading)
+            if len(readings) == self._needed:
+                break
+        return mean_scores(readings) if readings else refusal
+
+    async def _read(self, position: int, row: Row | Example, sample: int) -> Scores | Refusal:
+        request = self._requests.score(row, sample)
+        found: list[Scores | Refusal] = []
+
+        async def judge(reply: ChatReply) -> Judgement:
+            found.append(read_scores(reply))
+            return describe(found[0])
+
+        reply = self._journal.known_reply(request.key)
+        if reply is None:
+            await self._caller.call(position, request, judge)
+        else:
+            await judge(reply)
+        return found[0]
+
+
+def describe(reading: Scores | Refusal) -> Judgement:
+    """What the journal keeps of one reply of the judge."""
+    if isinstance(reading, Refusal):
+        return Judgement(reading.reason, None, reading.detail)
+    return Judgement(SCORED, scores=rounded(reading))

@@ -1,0 +1,101 @@
+"""The requests of a run: what is sent for a group, and what for a row to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mergeit_async.config import Settings
+from mergeit_async.engine.prompts import Prompts
+from mergeit_async.merging.judge import build_judge_request
+from mergeit_async.merging.messages import (
+    build_repair_request,
+    build_request,
+    build_response_format,
+)
+from mergeit_async.records import ChatRequest, Example, Group, Row
+
+# For prompts that name none; the temperature is the paper's.
+DEFAULT_PARAMETERS: dict[str, float | int] = {"temperature": 0.25, "max_output_tokens": 4096}
+# Alternatives to each token of a score: as many as OpenAI gives.
+TOP_LOGPROBS = 20
+LOGPROBS, SAMPLES = "logprobs", "samples"
+PLAIN = "text"
+
+
+class Requests:
+    """Builds the requests of one run; equal rows and samples give equal requests.
+
+    `form` is how the reply's structure is asked for, `scores` how the judge's scores come: with
+    the probabilities of their tokens, or by samples (see `probe`).
+    """
+
+    def __init__(
+        self, settings: Settings, prompts: Prompts, form: str = PLAIN, scores: str = SAMPLES
+    ) -> None:
+        given = {
+            "temperature": settings.temperature,
+            "max_output_tokens": settings.max_output_tokens,
+        }
+        chosen = (
+            DEFAULT_PARAMETERS
+            | dict(prompts.merge.parameters)
+            | {name: value for name, value in given.items() if value is not None}
+        )
+        self._prompts = prompts
+        self._endpoint = settings.endpoint
+        self._model = settings.model
+        self._judge = settings.judge or settings.model
+        self._temperature = float(chosen["temperature"])
+        self._most_tokens = int(chosen["max_output_tokens"])
+        self._response_format = build_response_format(form, prompts.merge.schema)
+        self.has_logprobs = scores == LOGPROBS
+
+    @property
+    def can_repair(self) -> bool:
+        """Whether there is a prompt that asks for what is missing."""
+        return self._prompts.repair is not None
+
+    def merge(self, group: Group, sample: int) -> ChatRequest:
+        """The `sample`-th request for a merge of `group`."""
+        return build_request(
+            self._prompts.merge,
+            group,
+            endpoint=self._endpoint,
+            model=self._model,
+            temperature=self._temperature,
+            max_output_tokens=self._most_tokens,
+            sample=sample,
+            response_format=self._response_format,
+        )
+
+    def repair(
+        self, group: Group, sample: int, attempt: str, defects: Sequence[str]
+    ) -> ChatRequest:
+        """The `sample`-th request for `group`: a reply that had these defects, mended."""
+        if self._prompts.repair is None:
+            return self.merge(group, sample)
+        return build_repair_request(
+            self._prompts.merge,
+            self._prompts.repair,
+            group,
+            attempt=attempt,
+            defects=defects,
+            endpoint=self._endpoint,
+            model=self._model,
+            temperature=self._temperature,
+            max_output_tokens=self._most_tokens,
+            sample=sample,
+            response_format=self._response_format,
+        )
+
+    def score(self, row: Row | Example, sample: int) -> ChatRequest:
+        """The `sample`-th request for the scores of `row`."""
+        assert self._prompts.judge is not None, "a run without a judge scores nothing"
+        return build_judge_request(
+            self._prompts.judge,
+            row,
+            endpoint=self._endpoint,
+            model=self._judge,
+            sample=sample,
+            top_logprobs=TOP_LOGPROBS if self.has_logprobs else 0,
+        )

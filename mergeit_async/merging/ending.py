@@ -1,0 +1,117 @@
+"""Whether a merged output breaks off before its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mergeit_async.merging.function_words import FUNCTION_WORDS
+from mergeit_async.merging.matching import Vocabulary
+from mergeit_async.merging.units import Field
+
+_ENDED = re.compile(r"[.!?…。！？।؟:;)\]}>»”\"'’`|*%°]\Z")
+_OPEN = re.compile(r"[,:(\[{–—-]\Z")
+_LABEL = re.compile(r"(?:\A|\s)\(?(\d{1,2})[.)]\Z")
+_BRACKETS = ("()", "[]", "{}")
+# How many units make the end of a source's answer.
+TAIL = 6
+# What each sign of a break says alone, and together with a lost end.
+BROKEN, LIKELY, POSSIBLE = 0.95, 0.8, 0.5
+LOST_END = 0.3
+
+
+def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> float:
+    """How surely `output` breaks off, 0 to 1; `sources` are the outputs of the sources."""
+    text = output.text.rstrip()
+    if not text:
+        return 0.0
+    is_open = _is_unlike(_OPEN, text, sources) or _ends_in_label(text)
+    is_stump = _is_bare(text) and (_is_hanging(output, sources) or _is_stump(output, sources))
+    if is_stump or (is_open and _lost_end(sources, area)) or _is_unbalanced(text, sources):
+        return BROKEN
+    if not _is_unended(text, sources):
+        return 0.0
+    if _stops_inside(output, sources) and _lost_end(sources, area):
+        return BROKEN
+    return LIKELY if _lost_end(sources, area) > LOST_END else 0.0
+
+
+def _is_bare(text: str) -> bool:
+    return not _ENDED.search(text[-1:])
+
+
+def _is_unlike(sign: re.Pattern[str], text: str, sources: Sequence[Field]) -> bool:
+    """Whether `text` ends with `sign` and no source does."""
+    return bool(sign.search(text[-1:])) and not any(
+        sign.search(field.text.rstrip()[-1:]) for field in sources
+    )
+
+
+def _ends_in_label(text: str) -> bool:
+    """Whether the last thing is the number of an item, after the number before it."""
+    label = _LABEL.search(text[-8:])
+    return bool(label) and re.search(rf"\b{int(label[1]) - 1}[.)]\s", text) is not None
+
+
+def _is_unended(text: str, sources: Sequence[Field]) -> bool:
+    """Whether the last line ends bare though the line before it, or each source, does not."""
+    if not _is_bare(text):
+        return False
+    *before, _ = [line for line in text.split("\n") if line.strip()]
+    if before:
+        return not _is_bare(before[-1].rstrip())
+    return all(not _is_bare(field.text.rstrip()) for field in sources if field.text)
+
+
+def _is_unbalanced(text: str, sources: Sequence[Field]) -> bool:
+    for opening, closing in _BRACKETS:
+        if text.count(opening) > text.count(closing) and all(
+            field.text.count(opening) <= field.text.count(closing) for field in sources
+        ):
+            return True
+    return text.count("```") % 2 == 1 and all(f.text.count("```") % 2 == 0 for f in sources)
+
+
+def _stops_inside(output: Field, sources: Sequence[Field]) -> bool:
+    """Whether the last three units stand inside a source's answer and at the end of none."""
+    last = output.words[-3:]
+    if len(last) < 3 or any(field.words[-3:] == last for field in sources):
+        return False
+    return any(
+        field.words[at : at + 3] == last
+        for field in sources
+        for at, word in enumerate(field.words)
+        if word == last[0]
+    )
+
+
+def _lost_end(sources: Sequence[Field], area: Vocabulary) -> float:
+    return max((_missing_tail(field, area) for field in sources), default=0.0)
+
+
+def _missing_tail(field: Field, area: Vocabulary) -> float:
+    tail = field.words[-TAIL:]
+    if not tail:
+        return 0.0
+    return sum(word not in area.words and not area.has_form_of(word) for word in tail) / len(tail)
+
+
+def _is_hanging(output: Field, sources: Sequence[Field]) -> bool:
+    """Whether the last unit is one that no sentence ends with, and no source either."""
+    if len(output.words) < 4:
+        return False
+    last = output.words[-1]
+    ends = {field.words[-1] for field in sources if field.words}
+    return last in FUNCTION_WORDS and last not in ends
+
+
+def _is_stump(output: Field, sources: Sequence[Field]) -> bool:
+    """Whether the last unit is the beginning of a source's word, and no word of its own."""
+    if not output.words:
+        return False
+    last = output.words[-1]
+    if len(last) < 2 or any(last in field.vocabulary for field in sources):
+        return False
+    return last not in output.words[:-1] and any(
+        word.startswith(last) for field in sources for word in field.vocabulary
+    )

@@ -1,0 +1,110 @@
+"""Whether a unit of a source stands in the merged row: as it is, in another form, or as a kin word.
+
+Exact matches are set operations; only what they leave over is looked at word by word, and only
+what has no other form is compared by the embedded model.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from mergeit_async.merging.function_words import NUMERALS
+from mergeit_async.merging.units import is_number, number_readings
+
+# Two words with such a common beginning, in letters and as a share of the longer, are forms of one.
+SHORTEST_STEM = 4
+STEM_SHARE = 0.6
+# Arabic writes these before the word: and, the, to, in, and the.
+_PREFIXES = ("وال", "بال", "لل", "ال", "و", "ب", "ل")
+# A cosine of the model's word vectors that means nothing, and one that means the same.
+STRANGE, SAME = 0.30, 0.65
+# Kin words are looked for among so many at most; the rarest are looked for first.
+MOST_COMPARED = 64
+
+
+class Encoder(Protocol):
+    """The embedded model, which is always the same one whatever embeds the rows."""
+
+    def similarities(self, merged: Sequence[str], sources: Sequence[Sequence[str]]) -> list[float]:
+        """The cosine between the words of the merged row and those of each source."""
+
+    def kinships(self, lost: Sequence[str], kept: Sequence[str]) -> list[float]:
+        """For each of `lost` its highest cosine with any of `kept`."""
+
+    def rank_languages(self, text: str) -> Mapping[str, float]:
+        """The log-likelihood of each language `text` may be in, up to a constant."""
+
+
+class Vocabulary:
+    """The units of some fields, to be asked for words of other texts."""
+
+    def __init__(self, words: set[str]) -> None:
+        self.words = words
+        self._stems: dict[str, list[str]] | None = None
+        self._numbers: set[str] | None = None
+
+    def has_form_of(self, word: str) -> bool:
+        """Whether `word`, which is none of the words, is one of them in another form."""
+        if is_number(word):
+            return not self.numbers.isdisjoint(number_readings(word))
+        if word in NUMERALS and not self.numbers.isdisjoint(NUMERALS[word]):
+            return True
+        return any(map(self._has_stem_of, _bare_forms(word)))
+
+    @property
+    def numbers(self) -> set[str]:
+        """The values of all numbers, written in digits or in letters."""
+        if self._numbers is None:
+            self._numbers = set()
+            for word in self.words:
+                if is_number(word):
+                    self._numbers.update(number_readings(word))
+                elif word in NUMERALS:
+                    self._numbers.update(NUMERALS[word])
+        return self._numbers
+
+    def _has_stem_of(self, word: str) -> bool:
+        if self._stems is None:
+            self._stems = _index_stems(self.words)
+        if word in self.words:
+            return True
+        return any(_share_stem(word, other) for other in self._stems.get(word[:SHORTEST_STEM], ()))
+
+
+def _bare_forms(word: str) -> list[str]:
+    if word.isascii():
+        if (len(word) == 4 and word[-1] == "s") or len(word) == 3:
+            return [word, word[:-1], word + "s"]
+        return [word]
+    return [word, *(word[len(prefix) :] for prefix in _PREFIXES if word.startswith(prefix))]
+
+
+def _index_stems(words: Iterable[str]) -> dict[str, list[str]]:
+    stems: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        for form in _bare_forms(word):
+            if len(form) >= SHORTEST_STEM:
+                stems[form[:SHORTEST_STEM]].append(form)
+    return stems
+
+
+def _share_stem(one: str, other: str) -> bool:
+    longest = max(len(one), len(other))
+    needed = max(SHORTEST_STEM, int(STEM_SHARE * longest))
+    return len(one) >= needed and one[:needed] == other[:needed]
+
+
+def find_credits(
+    lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder
+) -> dict[str, float]:
+    """How far each of `lost`, none of them a word of `vocabulary`, still stands in it, 0 to 1."""
+    credits = {word: 1.0 if vocabulary.has_form_of(word) else 0.0 for word in lost}
+    strange = [word for word in lost if not credits[word] and not is_number(word)]
+    strange = strange[:MOST_COMPARED]
+    if strange:
+        kept = sorted(word for word in vocabulary.words if not is_number(word))
+        for word, cosine in zip(strange, encoder.kinships(strange, kept), strict=True):
+            credits[word] = min(1.0, max(0.0, (cosine - STRANGE) / (SAME - STRANGE)))
+    return credits

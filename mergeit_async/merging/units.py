@@ -1,0 +1,116 @@
+"""What a text is made of, for comparing texts: words without case, numbers, pairs of CJK signs.
+
+A word is a run of letters, digits and marks that does not begin with a digit; so `10km` and
+`10 km` are the same two units, and `x1` is one. Scripts without spaces are cut into overlapping
+pairs of signs, of which a verbatim copy has all and a rewording some.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mergeit_async.records import Example, Row
+
+# Thousands in groups; decimals; one comma between digits, unless it is one of a row: 4,3,12.
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?![,\d])(?:\.\d+)?|\d+(?:\.\d+)+|(?<!,)\d+,\d+(?![,\d])|\d+"
+_ASCII_UNIT = re.compile(rf"[a-z_]\w*|{_NUMBER}", re.ASCII)
+# Combining marks are no \w, though the vowels of Devanagari and the points of Arabic are marks.
+_MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
+_UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]*|{_NUMBER}")
+# Han, kana, Hangul, Thai, Lao, Khmer.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")
+_DIGITS = {
+    zero + digit: str(digit)
+    for zero in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50, 0xFF10)
+    for digit in range(10)
+}
+# The Arabic decimal comma, the letter stretcher and the short vowels, which are seldom written.
+_ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B, 0x0653))
+_TRANSLATION = _DIGITS | _ARABIC
+
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
+_TRAILING_ZEROS = re.compile(r"\.?0+$")
+
+
+class Field(NamedTuple):
+    """One field of a row: its text, its units in order, and the set of them."""
+
+    text: str
+    words: list[str]
+    vocabulary: set[str]
+
+
+class Units(NamedTuple):
+    """The units of a row, field by field."""
+
+    instruction: Field
+    input: Field
+    output: Field
+
+
+def read_row(row: Example | Row) -> Units:
+    return Units(read_field(row.instruction), read_field(row.input), read_field(row.output))
+
+
+def read_field(text: str) -> Field:
+    words = read_words(text)
+    return Field(text, words, set(words))
+
+
+def read_words(text: str) -> list[str]:
+    """The units of `text`, in order, without case."""
+    if text.isascii():
+        return _ASCII_UNIT.findall(text.lower())
+    return list(_split_unspaced(_UNIT.findall(_normalise(text))))
+
+
+def _normalise(text: str) -> str:
+    """Without case, full-width forms and digits of other scripts; superscripts stay apart.
+
+    NFKC would make 52 of 5²; a caret before it keeps the two digits two numbers.
+    """
+    raised = re.sub("([⁰¹²³⁴-⁹₀-₉]+)", r" \1 ", text)
+    folded = unicodedata.normalize("NFKC", raised).casefold().translate(_TRANSLATION)
+    return _UNSPACED.sub(r" \g<0> ", folded)
+
+
+def _split_unspaced(words: Iterable[str]) -> Iterable[str]:
+    for word in words:
+        if word.isascii() or not _UNSPACED.match(word) or len(word) < 3:
+            yield word
+        else:
+            for left, right in zip(word, word[1:], strict=False):
+                yield left + right
+
+
+def is_number(word: str) -> bool:
+    return "0" <= word[0] <= "9"
+
+
+def number_value(word: str) -> str:
+    """One spelling for equal numbers: 1,000 and 1.000.000 without groups, 0,5 as 0.5, 1.50 as 1.5.
+
+    A single group after a point (1.000) may be a fraction and stays one; see `number_readings`.
+    """
+    if _GROUPED.fullmatch(word):
+        comma_groups = "," in word and word.find(",") < (word.find(".") % len(word))
+        word = word.replace(",", "") if comma_groups else word.replace(".", "").replace(",", ".")
+    else:
+        word = word.replace(",", ".")
+    if "." in word:
+        word = _TRAILING_ZEROS.sub("", word)
+    return word.lstrip("0") or "0" if "." not in word else word
+
+
+def number_readings(word: str) -> tuple[str, ...]:
+    """The values `word` can stand for: 1.000 and 1,000 are a thousand here and one there."""
+    if re.fullmatch(r"\d{1,3}[.,]\d{3}", word):
+        return (re.sub(r"[.,]", "", word).lstrip("0") or "0", number_value(word.replace(",", ".")))
+    return (number_value(word),)
+
+
+def count_words(rows: Sequence[Units]) -> int:
+    return sum(len(field.words) for row in rows for field in row)
