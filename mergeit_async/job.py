@@ -7,13 +7,15 @@ summary = await job.run()
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
@@ -204,7 +206,7 @@ class Job:
             self.progress.resumed = len(journal.finished)
             if self._planner.is_merged(journal.finished):
                 return
-            merger, workers = await self._choose_merger(journal, stack)
+            merger, workers, prepare = await self._choose_merger(journal, stack)
 
             def count(outcome: Outcome) -> None:
                 self.progress.count(outcome)
@@ -216,6 +218,7 @@ class Job:
                 workers=workers,
                 observe=count,
                 on_error=self.progress.stop,
+                prepare=prepare,
             )
             if self.is_draining:
                 self._pipeline.drain()
@@ -223,13 +226,14 @@ class Job:
 
     async def _choose_merger(
         self, journal: Journal, stack: AsyncExitStack
-    ) -> tuple[Merger[Any], int]:
+    ) -> tuple[Merger[Any], int, Callable[[], Awaitable[None]]]:
         settings = self.settings
-        knowledge = Knowledge(settings.min_information, self.run_dir.plan.words)
+        few_shots = self._prompts.few_shots if self._prompts else ()
+        knowledge = Knowledge(settings.min_information, self.run_dir.plan.words, few_shots)
         inspector = await stack.enter_async_context(open_inspector(knowledge))
         if self._prompts is None:
             merger = ComposeMerger(self._planner.load_group, journal, inspector)
-            return merger, COMPOSE_WORKERS
+            return merger, COMPOSE_WORKERS, anyio.lowlevel.checkpoint
         session = await stack.enter_async_context(
             open_session(settings, self._record.prices, journal, self._stop)
         )
@@ -238,8 +242,7 @@ class Job:
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
         self.progress.session = session
-        forms = await self._settle_forms(session, journal, self._prompts)
-        requests = Requests(settings, self._prompts, **forms)
+        requests = Requests(settings, self._prompts)
         referee = None
         if self._prompts.judge is not None:
             referee = Referee(requests, session.caller, journal)
@@ -252,19 +255,18 @@ class Job:
             settings.max_attempts,
             referee,
         )
-        return chat, WORKERS_PER_PLACE * session.limiter.places
+        workers = WORKERS_PER_PLACE * session.limiter.places
+        return chat, workers, partial(self._settle_forms, session, journal, requests)
 
-    async def _settle_forms(
-        self, session: Session, journal: Journal, prompts: Prompts
-    ) -> Mapping[str, str]:
+    async def _settle_forms(self, session: Session, journal: Journal, requests: Requests) -> None:
         """How to ask the servers: found out once, and part of what the run is from then on."""
         identity = self._record.identity
         if not identity.forms:
             probe = Probe(session.caller, journal, session.limiter.lanes)
-            forms = await probe.settle(self.settings, prompts)
+            forms = await probe.settle(self.settings, requests)
             self._record = replace(self._record, identity=replace(identity, forms=forms))
             self.run_dir.write_record(self._record)
-        return self._record.identity.forms
+        requests.settle(**self._record.identity.forms)
 
     def _tell_unpriced(self) -> None:
         """A cap does not know what earlier calls cost that were made without a price."""

@@ -103,8 +103,10 @@ def answered_requests(run: Path) -> list[bytes]:
     replies = {key: ChatReply(text, reason) for key, text, reason in found}
     job = Job.reopen(run)
     planner, settings = job._planner, job.settings
-    requests = Requests(settings, find_prompts(settings), **job._record.identity.forms)
-    gate = build_gate(Knowledge(settings.min_information, job.run_dir.plan.words))
+    requests = Requests(settings, find_prompts(settings))
+    requests.settle(**job._record.identity.forms)
+    few_shots = find_prompts(settings).few_shots
+    gate = build_gate(Knowledge(settings.min_information, job.run_dir.plan.words, few_shots))
     groups = (group for topic in planner.topics() for group in topic.groups)
     courses = (Course(planner.load_group(group), requests, 4) for group in groups)
     return [body for course in courses for body in answered_on(course, replies, gate)]

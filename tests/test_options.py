@@ -8,7 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mergeit_async.config import IDENTITY, Settings, setting_name
+from mergeit_async.config import IDENTITY, Settings
+from mergeit_async.defaults import setting_name
 from mergeit_async.engine.tuning import TUNABLE
 from mergeit_async.errors import UsageError
 from mergeit_async.options import (

@@ -110,18 +110,13 @@ class Caller:
         position: int,
         request: ChatRequest,
         judge: Judge,
-        *,
-        max_tries: int | None = None,
-        avoid: Sequence[str] = (),
     ) -> Judgement:
         """Send `request` for the group at `position` until a reply comes; commit reply and verdict.
 
-        It goes to no server of those named in `avoid` as long as there is another. Raises `GaveUp`
-        when no reply can be had and `StoppedError` when the run must stop.
+        Raises `GaveUp` when no reply can be had and `StoppedError` when the run must stop.
         """
-        max_tries = max_tries or self._max_tries
         tries = faults = 0
-        refused_by = tuple(avoid)
+        refused_by: tuple[str, ...] = ()
         while True:
             try:
                 call, reply = await self._exchange(position, request, refused_by)
@@ -134,13 +129,27 @@ class Caller:
                 tries += rule.counts
                 faults += 1
                 self._breaker.fault(fault)
-                if not rule.retry or tries >= max_tries:
+                if not rule.retry or tries >= self._max_tries:
                     raise GaveUp(fault) from fault
-                await self._pauses.sleep(backoff_s(fault, faults, self._jitter.random()))
+                await self.pause(fault, faults)
             else:
-                if refusing := refused_by[len(avoid) :]:
-                    self._limiter.refuted(refusing)
+                if refused_by:
+                    self._limiter.refuted(refused_by)
                 return await self._settle(call, request, reply, judge)
+
+    async def attempt(
+        self, position: int, request: ChatRequest, judge: Judge, avoid: Sequence[str]
+    ) -> Judgement:
+        """Send `request` once, to none of the servers named in `avoid` if another is there.
+
+        Raises `ProviderError` for a fault and `StoppedError` when the run is stopped meanwhile.
+        """
+        call, reply = await self._exchange(position, request, avoid)
+        return await self._settle(call, request, reply, judge)
+
+    async def pause(self, fault: ProviderError, faults: int) -> None:
+        """Wait before the next try after the `faults`-th fault of a request, or until stopped."""
+        await self._pauses.sleep(backoff_s(fault, faults, self._jitter.random()))
 
     def _has_other(self, request: ChatRequest, refused_by: Sequence[str], rule: Rule) -> bool:
         tokens = self._limiter.tokens_of(request)

@@ -58,6 +58,8 @@ class Course:
         self.request: ChatRequest = requests.merge(group, 0)
         # Set while a merge that passed both gates waits for its scores.
         self.passed: Example | None = None
+        # They stay the same for each merge of the group.
+        self.source_scores: tuple[Scores, ...] = ()
         self._requests = requests
         self._max_attempts = max_attempts
         self._is_judged = is_judged

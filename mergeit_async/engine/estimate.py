@@ -61,17 +61,19 @@ class Asking(Protocol):
 
 @dataclass(slots=True)
 class Effort:
-    """Calls of one model, with their tokens."""
+    """Calls of one model, with their tokens; the likely ones decide how long it takes."""
 
     calls: Range = Range(0, 0)
     prompt_tokens: Range = Range(0, 0)
     completion_tokens: Range = Range(0, 0)
+    likely_tokens: Range = Range(0, 0)
 
-    def add(self, calls: Range, prompt: Range, completion: Range) -> None:
+    def add(self, calls: Range, prompt: Range, completion: Range, likely: Range) -> None:
         """Some more calls."""
         self.calls += calls
         self.prompt_tokens += prompt
         self.completion_tokens += completion
+        self.likely_tokens += likely
 
 
 def estimate_run(
@@ -94,7 +96,9 @@ def estimate_run(
             add_scores(judging, scores, settings.max_attempts)
     total = Effort()
     for effort in (merging, judging):
-        total.add(effort.calls, effort.prompt_tokens, effort.completion_tokens)
+        total.add(
+            effort.calls, effort.prompt_tokens, effort.completion_tokens, effort.likely_tokens
+        )
     costs = [price_range(merging, sheets_of(prices, settings.model))]
     if settings.judge:
         costs.append(price_range(judging, sheets_of(prices, settings.judge)))
@@ -115,10 +119,12 @@ def add_merge(
     prompt, longest = request.estimated_prompt_tokens, request.max_tokens
     # A repair shows the attempt again, and says what is wrong with it.
     again = prompt + longest + REPAIR_TOKENS if can_repair else prompt
+    likely = min(longest, expected_tokens(group))
     effort.add(
         Range(1, attempts),
         Range(prompt, prompt + (attempts - 1) * again),
-        Range(min(longest, expected_tokens(group)), longest * attempts),
+        Range(likely, longest * attempts),
+        Range(likely, likely * attempts),
     )
 
 
@@ -128,11 +134,8 @@ def add_scores(effort: Effort, scores: Sequence[ChatRequest], attempts: int) -> 
     prompt = sum(request.estimated_prompt_tokens for request in scores)
     longest = scores[0].max_tokens
     calls = Range(n_rows + 1, most * (n_rows + attempts))
-    effort.add(
-        calls,
-        Range(2 * prompt, most * prompt * (1 + attempts)),
-        Range(calls.low * longest / 2, calls.high * longest),
-    )
+    replies = Range(calls.low * longest / 2, calls.high * longest)
+    effort.add(calls, Range(2 * prompt, most * prompt * (1 + attempts)), replies, replies)
 
 
 def expected_tokens(group: Group) -> int:
@@ -183,7 +186,7 @@ def least_seconds(end: Literal["low", "high"], effort: Effort, settings: Setting
     if not calls:
         return 0.0
     prompt_tokens: float = getattr(effort.prompt_tokens, end)
-    completion_tokens: float = getattr(effort.completion_tokens, end)
+    completion_tokens: float = getattr(effort.likely_tokens, end)
     tokens_per_s, first_token_s = FAST if end == "low" else SLOW
     latency_s = first_token_s + completion_tokens / calls / tokens_per_s
     servers = settings.servers

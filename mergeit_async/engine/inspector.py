@@ -34,20 +34,26 @@ BATCHES_AHEAD = 2
 
 
 class Case(NamedTuple):
-    """A reply and the rows that it should merge; without a reply they are composed."""
+    """What the process is told: a reply by its text and end, and each source by id and fields.
 
-    reply: ChatReply | None
-    sources: tuple[Row, ...]
+    Without a reply, the sources are composed. Nothing else of reply and rows is looked at, and
+    much of it could not be sent.
+    """
+
+    said: tuple[str, str] | None
+    sources: tuple[tuple[str, str, str, str], ...]
 
 
 class Knowledge(NamedTuple):
-    """What the gates need to know: the least information, and the file of the words' weights.
+    """What the gates need to know.
 
-    The file is read with the first case: a plan has it before it has any group.
+    The least information that a merge keeps, the file of the words' weights, which is read with
+    the first case (a plan has it before it has any group), and the few-shot replies of the prompt.
     """
 
     min_information: float
     words: Path
+    few_shots: tuple[str, ...] = ()
 
 
 Waiting = list[tuple[Case, "asyncio.Future[Inspection]"]]
@@ -68,7 +74,8 @@ class Inspector:
         Raises `StoppedError` when the process is gone.
         """
         verdict: asyncio.Future[Inspection] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Case(reply, sources), verdict))
+        said = None if reply is None else (reply.text, reply.finish_reason)
+        self._waiting.append((Case(said, tuple([row[:4] for row in sources])), verdict))
         if self._batches < BATCHES_AHEAD:
             self._send()
         return await verdict
@@ -142,7 +149,7 @@ def get_ready() -> None:
 def inspect_all(knowledge: Knowledge, cases: Sequence[Case]) -> list[Inspection]:
     """What the gates say of each case."""
     gate = build_gate(knowledge)
-    return [inspect(gate, reply, sources) for reply, sources in cases]
+    return [inspect(gate, case) for case in cases]
 
 
 @cache
@@ -151,25 +158,27 @@ def build_gate(knowledge: Knowledge) -> Gate:
 
     Raises `StoppedError` where the weights of words cannot be read.
     """
-    if not knowledge.min_information:
-        return Gate()
+    least, words, few_shots = knowledge
+    if not least:
+        return Gate(few_shots=few_shots)
     from mergeit_async.providers.word_vectors import WordVectors
 
     try:
-        weights = WordWeights.from_json(knowledge.words.read_bytes())
+        weights = WordWeights.from_json(words.read_bytes())
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise StoppedError(
-            f"{knowledge.words} cannot be read ({error}); remove it, then resume makes it anew."
+            f"{words} cannot be read ({error}); remove it, then resume makes it anew."
         ) from error
     measure = partial(measure_information, weights=weights, encoder=WordVectors())
-    return Gate(measure, knowledge.min_information)
+    return Gate(measure, least, few_shots)
 
 
-def inspect(gate: Gate, reply: ChatReply | None, sources: tuple[Row, ...]) -> Inspection:
-    """What `gate` says of a reply, or of the composition of `sources` where there is none."""
-    if reply is None:
+def inspect(gate: Gate, case: Case) -> Inspection:
+    """What `gate` says of one case."""
+    sources = tuple(Row(*fields, record=0, line=0) for fields in case.sources)
+    if case.said is None:
         return gate.examine(compose(sources), sources)
-    return gate.inspect(reply, sources)
+    return gate.inspect(ChatReply(*case.said), sources)
 
 
 def _end_with_parent() -> None:

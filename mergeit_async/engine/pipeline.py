@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Generic
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -47,8 +48,11 @@ class Pipeline(Generic[Draft]):
         workers: int,
         observe: Callable[[Outcome], None],
         on_error: Callable[[Exception], None] = lambda _: None,
+        prepare: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
     ) -> None:
+        """`prepare` is awaited once, before the first group is drafted."""
         self._merger = merger
+        self._prepare = prepare
         self._finished = finished
         self._workers = workers
         self._observe = observe
@@ -98,7 +102,7 @@ class Pipeline(Generic[Draft]):
 
     async def _work(self, topics: Iterable[PlannedTopic], done: anyio.Event) -> None:
         send, receive = anyio.create_memory_object_stream[PlannedTopic](TOPICS_AHEAD)
-        feed = Feed(receive, self._finished, self._merger.draft)
+        feed = Feed(receive, self._finished, self._merger.draft, self._prepare)
         with anyio.CancelScope(shield=True), receive, rare_collections():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._plan, send, topics)
@@ -153,10 +157,13 @@ class Feed(Generic[Draft]):
         topics: MemoryObjectReceiveStream[PlannedTopic],
         finished: Container[int],
         draft: Callable[[PlannedGroup], Draft],
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._topics = topics
         self._finished = finished
         self._draft = draft
+        self._prepare = prepare
+        self._is_prepared = False
         self._groups: Iterator[PlannedGroup] = iter(())
         self._drafts: deque[Draft] = deque()
         # One worker at a time waits for the next topic; the others wait for that worker.
@@ -172,9 +179,11 @@ class Feed(Generic[Draft]):
                     topic = await self._topics.receive()
                 except anyio.EndOfStream:
                     return None
-                self._groups = iter(
-                    [group for group in topic.groups if group.position not in self._finished]
-                )
+                groups = [group for group in topic.groups if group.position not in self._finished]
+                if groups and not self._is_prepared:
+                    self._is_prepared = True  # who fails at it ends the run, none tries again
+                    await self._prepare()
+                self._groups = iter(groups)
             return self._drafts.popleft()
 
     def _draft_some(self) -> bool:

@@ -24,6 +24,12 @@ class Prompts:
         used = (self.merge, self.repair, self.judge)
         return {version.name: version.hash for version in used if version is not None}
 
+    @property
+    def few_shots(self) -> tuple[str, ...]:
+        """The replies that the merging prompt shows as examples."""
+        turns = self.merge.preamble
+        return tuple(turn.content for turn in turns if turn.role == "assistant")
+
 
 def find_prompts(settings: Settings) -> Prompts | None:
     """The prompts of a run; none where no model is asked.

@@ -23,7 +23,6 @@ class Referee:
         self._requests = requests
         self._caller = caller
         self._journal = journal
-        self._needed = 1 if requests.has_logprobs else SAMPLES
 
     async def compare(self, course: Course) -> Scored | Refusal:
         """The scores of the merge that `passed` and of its sources; a refusal if one has none.
@@ -31,28 +30,29 @@ class Referee:
         Raises `GaveUp` and `StoppedError` as `Caller.call` does.
         """
         assert course.passed is not None, "nothing to score"
-        position, sources = course.group.position, []
+        position = course.group.position
         merged = await self.score(position, course.passed)
         if isinstance(merged, Refusal):
             return merged
-        for row in course.group.rows:
+        for row in course.group.rows[len(course.source_scores) :]:
             source = await self.score(position, row)
             if isinstance(source, Refusal):
                 return source
-            sources.append(source)
-        return Scored(merged, tuple(sources))
+            course.source_scores += (source,)
+        return Scored(merged, course.source_scores)
 
     async def score(self, position: int, row: Row | Example) -> Scores | Refusal:
         """The scores of one row, or why the last reply about it cannot be used."""
+        needed = 1 if self._requests.has_logprobs else SAMPLES
         readings: list[Scores] = []
         refusal = Refusal("judge_unreadable", "the judge gave no scores")
-        for sample in range(self._needed + SPARE):
+        for sample in range(needed + SPARE):
             reading = await self._read(position, row, sample)
             if isinstance(reading, Refusal):
                 refusal = reading
                 continue
             readings.append(reading)
-            if len(readings) == self._needed:
+            if len(readings) == needed:
                 break
         return mean_scores(readings) if readings else refusal
 

@@ -25,13 +25,11 @@ PLAIN = "text"
 class Requests:
     """Builds the requests of one run; equal rows and samples give equal requests.
 
-    `form` is how the reply's structure is asked for, `scores` how the judge's scores come: with
-    the probabilities of their tokens, or by samples (see `probe`).
+    `has_logprobs` tells whether the judge's scores come with the probabilities of their tokens;
+    else they come by samples.
     """
 
-    def __init__(
-        self, settings: Settings, prompts: Prompts, form: str = PLAIN, scores: str = SAMPLES
-    ) -> None:
+    def __init__(self, settings: Settings, prompts: Prompts) -> None:
         given = {
             "temperature": settings.temperature,
             "max_output_tokens": settings.max_output_tokens,
@@ -47,8 +45,17 @@ class Requests:
         self._judge = settings.judge or settings.model
         self._temperature = float(chosen["temperature"])
         self._most_tokens = int(chosen["max_output_tokens"])
-        self._response_format = build_response_format(form, prompts.merge.schema)
+        self._response_format = b""
+        self.has_logprobs = False
+
+    def settle(self, form: str, scores: str = SAMPLES) -> None:
+        """From now on ask in this form, and for scores in that way; see `probe`."""
+        self._response_format = self.response_format(form)
         self.has_logprobs = scores == LOGPROBS
+
+    def response_format(self, form: str) -> bytes:
+        """The parameter that asks for a merged row in this form; empty for plain text."""
+        return build_response_format(form, self._prompts.merge.schema)
 
     @property
     def can_repair(self) -> bool:

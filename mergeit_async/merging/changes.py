@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.matching import Encoder, Vocabulary
-from mergeit_async.merging.units import Field, is_number
+from mergeit_async.merging.units import Field, Units, is_number, number_readings
 from mergeit_async.merging.weights import WordWeights
 
 # How sure a change is: the strange unit stands between the same two neighbours; beside one of
@@ -18,6 +18,7 @@ BETWEEN, BESIDE, BESIDE_FUNCTION_WORD, SOMEWHERE = 1.0, 0.9, 0.6, 0.35
 REWORDED, REPLACED = 0.2, 0.7
 # The cosine of two words, above which one may be a rewording of the other.
 KIN = 0.2
+LEAST_LETTERS = 3
 CONTENT_WEIGHT = 0.3
 # Labels of parts: 1. or (1) or 2) at the beginning of a line or in brackets.
 LARGEST_LABEL = 20
@@ -90,6 +91,37 @@ def find_changes(
     ]
 
 
+def find_moved(
+    fields: Sequence[Field], merged: Sequence[Field], sources: Sequence[Units]
+) -> list[Change]:
+    """Numbers of `fields` in whose place `merged` has another one that the sources know too.
+
+    The place is that between two words; no source may have the other number there.
+    """
+    theirs = _places_of_numbers(merged)
+    ours = {place: old for place, old in _places_of_numbers(fields).items() if place in theirs}
+    if all(old & theirs[place] for place, old in ours.items()):
+        return []
+    allowed = _places_of_numbers(field for row in sources for field in row)
+    return [
+        Change(min(old), min(new), BETWEEN, "number")
+        for place, old in sorted(ours.items())
+        if not old & theirs[place] and (new := theirs[place] - allowed[place])
+    ]
+
+
+def _places_of_numbers(fields: Iterable[Field]) -> dict[tuple[str, str], set[str]]:
+    """The numbers that stand between the same two words, by these words."""
+    places: dict[tuple[str, str], set[str]] = {}
+    for field in fields:
+        for at, word in enumerate(field.words):
+            if is_number(word):
+                previous, following = _neighbours(field.words, at)
+                if previous and following:
+                    places.setdefault((previous, following), set()).update(number_readings(word))
+    return places
+
+
 class _Contexts:
     """The units of a source by their neighbours, and those that are lost."""
 
@@ -119,6 +151,8 @@ class _Contexts:
         previous, following = _neighbours(words, at)
         old = self._between.get((previous, following))
         if old and (previous or following) and is_number(old) == is_number(new):
+            if _stands_between(words, previous, old, following):
+                return None
             return self._replace(old, new, kind, encoder)
         if kind == "word":
             return None
@@ -136,13 +170,25 @@ class _Contexts:
             kind = "name"
         if kind != "word":
             return Change(old, new, BETWEEN, kind)
-        strange = encoder.kinships([old], [new])[0] < KIN and old not in FUNCTION_WORDS
+        telling = min(len(old), len(new)) >= LEAST_LETTERS and old not in FUNCTION_WORDS
+        strange = telling and encoder.kinships([old], [new])[0] < KIN
         return Change(old, new, REPLACED if strange else REWORDED, kind)
 
 
 def _neighbours(words: Sequence[str], at: int) -> tuple[str, str]:
-    return words[at - 1] if at else EDGE, words[at + 1] if at + 1 < len(words) else EDGE
+    previous = words[at - 1] if at else EDGE
+    following = words[at + 1] if at + 1 < len(words) else EDGE
+    # The article follows the word that is changed.
+    return "a" if previous == "an" else previous, following
 
 
 def _is_short_for(one: str, other: str) -> bool:
     return len(one) < 3 and other.startswith(one[0])
+
+
+def _stands_between(words: Sequence[str], previous: str, word: str, following: str) -> bool:
+    """Whether `word` still stands between the two neighbours somewhere."""
+    return word in words and any(
+        each == word and _neighbours(words, at) == (previous, following)
+        for at, each in enumerate(words)
+    )

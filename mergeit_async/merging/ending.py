@@ -16,7 +16,7 @@ _BRACKETS = ("()", "[]", "{}")
 # How many units make the end of a source's answer.
 TAIL = 6
 # What each sign of a break says alone, and together with a lost end.
-BROKEN, LIKELY, POSSIBLE = 0.95, 0.8, 0.5
+BROKEN, LIKELY = 0.95, 0.8
 LOST_END = 0.3
 
 
@@ -29,11 +29,11 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
     is_stump = _is_bare(text) and (_is_hanging(output, sources) or _is_stump(output, sources))
     if is_stump or (is_open and _lost_end(sources, area)) or _is_unbalanced(text, sources):
         return BROKEN
-    if not _is_unended(text, sources):
+    if not _is_bare(text) or _lost_end(sources, area) < LOST_END:
         return 0.0
-    if _stops_inside(output, sources) and _lost_end(sources, area):
+    if _stops_inside(output, sources):
         return BROKEN
-    return LIKELY if _lost_end(sources, area) > LOST_END else 0.0
+    return LIKELY if _is_unended(text, sources) else 0.0
 
 
 def _is_bare(text: str) -> bool:
@@ -54,9 +54,7 @@ def _ends_in_label(text: str) -> bool:
 
 
 def _is_unended(text: str, sources: Sequence[Field]) -> bool:
-    """Whether the last line ends bare though the line before it, or each source, does not."""
-    if not _is_bare(text):
-        return False
+    """Whether the line before the last, or else each source, ends properly."""
     *before, _ = [line for line in text.split("\n") if line.strip()]
     if before:
         return not _is_bare(before[-1].rstrip())

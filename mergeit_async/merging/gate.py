@@ -11,11 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from mergeit_async.merging.answer import find_copied, find_mismatches
 from mergeit_async.merging.parse import FIELDS
 from mergeit_async.merging.structure import find_structure
 from mergeit_async.records import Example, Refusal, Row
 
-GATE_VERSION = "gate/1"
+GATE_VERSION = "gate/2"
 
 # Words that can come or go without changing what a row asks or answers.
 _TRIVIAL_WORDS = frozenset(
@@ -83,16 +84,21 @@ _LINE_SIGN = re.compile(
 _UNFOLDABLE = "ıİ\u0345"
 
 
-def check_merge(merged: Example, sources: Sequence[Row]) -> Refusal | None:
+def check_merge(
+    merged: Example, sources: Sequence[Row], shown: Sequence[str] = ()
+) -> Refusal | None:
     """The first structural defect of `merged`, or None.
 
-    Reasons: copy_of_source, empty_instruction, empty_output, fence, printed_structure,
-    example_leak, placeholder.
+    `shown` are telling sentences of the few-shots that the model was shown. Reasons:
+    copy_of_source, empty_instruction, empty_output, few_shot_copied, fence, printed_structure,
+    example_leak, placeholder, and those of `find_mismatches`.
     """
-    return next(_find_defects(merged, sources), None)
+    return next(_find_defects(merged, sources, shown), None)
 
 
-def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
+def _find_defects(
+    merged: Example, sources: Sequence[Row], shown: Sequence[str]
+) -> Iterator[Refusal]:
     text = _join(merged)
     folded = text.casefold()
     for number in _find_copied(merged, folded, sources):
@@ -100,11 +106,14 @@ def _find_defects(merged: Example, sources: Sequence[Row]) -> Iterator[Refusal]:
     for field in ("instruction", "output"):
         if not getattr(merged, field).strip():
             yield Refusal(f"empty_{field}", f"the merged row has an empty {field}")
+    if copied := find_copied(merged, sources, shown):
+        yield Refusal("few_shot_copied", f"the merged row repeats an example: {_excerpt(copied)}")
     if printed := find_structure(merged, sources):
         yield Refusal("printed_structure", f"{printed} is {_excerpt(getattr(merged, printed))}")
     if _is_suspect(text, folded):
         for field in FIELDS:
             yield from _find_field_defects(field, merged, sources)
+    yield from find_mismatches(merged, sources)
 
 
 def _find_copied(merged: Example, folded: str, sources: Sequence[Row]) -> Iterator[int]:

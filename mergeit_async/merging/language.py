@@ -12,6 +12,8 @@ from mergeit_async.merging.units import Field, is_number, read_words
 LEAST_STRANGE, STRANGE_SHARE = 3, 0.45
 # By how much, in units of log-likelihood, a language has to be likelier than those of the sources.
 DOUBTFUL, CERTAIN = 8, 40
+# Fewer words do not tell their language.
+LEAST_TOLD = 8
 MOST_SENTENCES = 16
 MOST_CHARACTERS = 600
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n+|(?<=[。！？।؟])")
@@ -43,8 +45,6 @@ def find_foreign(
     if not suspects:
         return NOT_FOREIGN
     home = _find_home(sources, linguist)
-    if not home:
-        return NOT_FOREIGN
     return max(_judge(sentence, home, linguist) for sentence in suspects[:MOST_SENTENCES])
 
 
@@ -59,12 +59,13 @@ def _find_suspects(text: str, strange: set[str]) -> list[str]:
 
 
 def _find_home(sources: Sequence[Field], linguist: Linguist) -> set[str]:
-    """The likeliest language of each field of the sources."""
+    """The likeliest language of each field of the sources that is long enough to tell."""
+    texts = [field.text[:MOST_CHARACTERS] for field in sources if len(field.words) >= LEAST_TOLD]
+    texts.append("\n".join(field.text for field in sources)[: 4 * MOST_CHARACTERS])
     home = set()
-    for field in sources:
-        if len(field.words) > 1:
-            ranks = linguist.rank_languages(field.text[:MOST_CHARACTERS])
-            home.add(max(ranks, key=lambda language: (ranks[language], language)))
+    for text in texts:
+        ranks = linguist.rank_languages(text)
+        home.add(max(ranks, key=lambda language: (ranks[language], language)))
     return home
 
 

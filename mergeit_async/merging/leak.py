@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from mergeit_async.merging.matching import Vocabulary
+from mergeit_async.merging.function_words import FUNCTION_WORDS, NUMERALS
+from mergeit_async.merging.matching import SHORTEST_STEM, Vocabulary
 from mergeit_async.merging.survival import LEAST_WEIGHT
-from mergeit_async.merging.units import Units, is_number
+from mergeit_async.merging.units import Field, is_number
 from mergeit_async.merging.weights import WordWeights
 
 # The share of an answer that a question may use by chance, and that gives it away.
 CHANCE, GIVEN_AWAY = 0.2, 0.45
+# The weight of words that anybody may use, and of those that only who knows the answer does.
+USUAL, TELLING = 0.45, 0.75
+# So many words in a row are no chance either.
+RUN = 5
+RUN_GIVEN = 0.9
 # A number that only an answer has is no chance.
 NUMBER_GIVEN = 0.7
+# The numbers of parts: 1. or (2) or 3), and those after a word as in part 1.
+_LABEL = re.compile(
+    r"(?:^|\(|[;:,] )\s*\(?(\d{1,2})[.):]|\b(?:part|task|question|assignment|list|item|text|set)\ (\d{1,2})\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 class Leak(NamedTuple):
@@ -22,27 +35,71 @@ class Leak(NamedTuple):
     words: tuple[str, ...]
 
 
+Run = tuple[str, ...]
 NO_LEAK = Leak(0.0, ())
 
 
-def measure_leak(source: Units, new: set[str], asked: Vocabulary, weights: WordWeights) -> Leak:
-    """How much of the answer of `source` the merged row's question gives away.
+def find_labels(fields: Iterable[Field]) -> set[str]:
+    """The numbers by which parts are called in these fields."""
+    return {
+        number
+        for field in fields
+        if any(map(is_number, field.vocabulary))
+        for label in _LABEL.findall(field.text)
+        for number in label
+    }
+
+
+def find_run(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> Run:
+    """A run of words of `output` that stands in a `merged` field and in none of the `sources`."""
+    runs = _runs(output)
+    told = {run for field in merged for run in _runs(field) & runs}
+    for field in sources if told else ():
+        told -= _runs(field)
+    return min(told, default=())
+
+
+def _runs(field: Field) -> set[Run]:
+    words = field.words
+    return set(zip(*(words[at:] for at in range(RUN)), strict=False))
+
+
+def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordWeights) -> Leak:
+    """How much of the answer `output` the merged row's question gives away.
 
     `new` are the words of what the merged row asks that no source asks; `asked` is what the
     sources ask.
     """
-    given = new & source.output.vocabulary
-    leaked = [word for word in given if _is_telling(word, asked, weights)]
+    leaked = [word for word in _find_told(output, new) if _is_telling(word, asked, weights)]
     if not leaked:
         return NO_LEAK
     leaked.sort(key=lambda word: (-weights.weigh(word), word))
-    content = [w for w in source.output.vocabulary if weights.weigh(w) >= LEAST_WEIGHT]
+    content = [word for word in output.vocabulary if weights.weigh(word) >= LEAST_WEIGHT]
     share = weights.weigh_all(leaked) / weights.weigh_all(content)
-    strength = min(1.0, max(0.0, (share - CHANCE) / (GIVEN_AWAY - CHANCE)))
-    if any(is_number(word) for word in leaked):
+    strength = _ramp(share, CHANCE, GIVEN_AWAY) * _ramp(weights.weigh(leaked[0]), USUAL, TELLING)
+    if any(map(is_number, leaked)):
         strength = max(strength, NUMBER_GIVEN)
     return Leak(strength, tuple(leaked))
 
 
+def _find_told(output: Field, new: set[str]) -> set[str]:
+    """The words of `output` that are among `new`, also in another form."""
+    told = new & output.vocabulary
+    telling = Vocabulary({word for word in new - FUNCTION_WORDS if not is_number(word)})
+    stems = {word[:SHORTEST_STEM] for word in telling.words}
+    told.update(
+        word
+        for word in output.vocabulary
+        if word[:SHORTEST_STEM] in stems and telling.has_form_of(word)
+    )
+    return told
+
+
 def _is_telling(word: str, asked: Vocabulary, weights: WordWeights) -> bool:
-    return weights.weigh(word) >= LEAST_WEIGHT and not asked.has_form_of(word)
+    if word in NUMERALS or word in asked.words or weights.weigh(word) < LEAST_WEIGHT:
+        return False
+    return not asked.has_form_of(word)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))

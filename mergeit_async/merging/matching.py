@@ -7,7 +7,7 @@ what has no other form is compared by the embedded model.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 from mergeit_async.merging.function_words import NUMERALS
@@ -27,7 +27,7 @@ MOST_COMPARED = 64
 class Encoder(Protocol):
     """The embedded model, which is always the same one whatever embeds the rows."""
 
-    def similarities(self, merged: Sequence[str], sources: Sequence[Sequence[str]]) -> list[float]:
+    def similarities(self, merged: Set[str], sources: Sequence[Set[str]]) -> list[float]:
         """The cosine between the words of the merged row and those of each source."""
 
     def kinships(self, lost: Sequence[str], kept: Sequence[str]) -> list[float]:

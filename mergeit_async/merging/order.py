@@ -10,9 +10,19 @@ from mergeit_async.merging.units import Units, is_number, read_words
 
 _CLAUSE_SIGNS = re.compile(r"[;\n|]|[.,?!](?=\s|$)|[。、，；！？]")
 MOST_WORDS, MOST_CHARACTERS = 4_000, 20_000
+# What answers are told apart by: the second task; part 2; (2) or b), if the question has it too.
+_SECOND = re.compile(
+    r"""\b(?:the|to|for|second|as)\s(?:the\s)?second\b(?!\shalf)|(?:^|\n)\W{0,3}(?:the\s)?second\b
+    |\b(?:part|task|question|assignment|text|sentence|group|list)\s(?:2|two|b)\b""",
+    re.VERBOSE,
+)
+_SECOND_SIGNS = tuple(
+    re.compile(rf"(?:^|[\s(]){sign}[.):]") for sign in ("2", "b", "ii", "二")
+)
 # Two orders are compared only where both are as clear as this.
-CLEAR = 0.6
-ENOUGH_VOTES = 3
+CLEAR, CLEAR_LABELLED = 0.6, 0.8
+# So large a share of an answer stands at the wrong key if it was swapped.
+WRONG = 0.5
 # Numbers are what answers turn on; words may be those of any answer.
 NUMBER_VOTES = 2
 # What is left of the evidence of neighbours where the order speaks against a swap.
@@ -43,29 +53,51 @@ def measure_swaps(roles: Roles, merged: Units, n_sources: int) -> list[float]:
     """Per source how surely its answer changed places with another's, from 0 to 1."""
     swaps = [0.0] * n_sources
     votes = _count_votes(roles, merged, n_sources)
+    labelled = _has_labels(merged)
     asked = _places(merged.instruction.words, roles.keys, n_sources)
     given = _places(merged.input.words, roles.keys, n_sources)
     answered = _places(merged.output.words, roles.answers, n_sources)
     for one, other in combinations(range(n_sources), 2):
         orders = [_precedence(places[one], places[other]) for places in (asked, given)]
         turned = -max(orders, key=abs) * _precedence(answered[one], answered[other])
-        same = votes[one][one] + votes[other][other]
-        swap = _judge(same, votes[one][other] + votes[other][one], turned)
+        swap = _judge(_find_leaning(votes, one, other), turned, labelled)
         swaps[one], swaps[other] = max(swaps[one], swap), max(swaps[other], swap)
     return swaps
 
 
-def _judge(same: int, different: int, turned: float) -> float:
-    """From how many answers stand beside their own key or the other's, and whether orders differ.
+def _judge(leaning: float | None, turned: float, labelled: bool) -> float:
+    """From where answers lean, and whether they come in another order than the questions.
 
-    Neighbours say more than the order: a merge may answer the second question first.
+    Neighbours say more than the order, for a merge may answer the second question first; but not
+    where it labels its answers by the place of the question.
     """
-    n_votes = same + different
-    if not n_votes:
-        return max(0.0, turned) if abs(turned) > CLEAR else 0.0
-    leaning = (different - same) / n_votes
-    certainty = min(1.0, n_votes / ENOUGH_VOTES)
-    return max(0.0, leaning) * certainty * (1.0 if turned > 0 else ORDER_KEPT)
+    if labelled and turned > CLEAR_LABELLED:
+        return turned
+    if leaning is None:
+        return turned if turned > CLEAR else 0.0
+    return max(0.0, leaning) * (1.0 if turned > 0 else ORDER_KEPT)
+
+
+def _find_leaning(votes: Sequence[Sequence[int]], one: int, other: int) -> float | None:
+    """From -1, both answers stand at their own keys, to 1, each at the other's.
+
+    It takes both to swap: that one answer stands near the other's key is no sign where the other
+    does not. None if there are no votes.
+    """
+    rows = ((votes[one][other], votes[one][one]), (votes[other][one], votes[other][other]))
+    if not any(map(sum, rows)):
+        return None
+    shares = [wrong / (wrong + right) if wrong else 0.0 for wrong, right in rows]
+    return sum(shares) - 1.0 if min(shares) >= WRONG else -1.0
+
+
+def _has_labels(merged: Units) -> bool:
+    """Whether the output calls the second part by its number, as no answer alone would."""
+    return bool(_SECOND.search(merged.output.folded)) or any(
+        sign.search(merged.output.folded)
+        and (sign.search(merged.instruction.folded) or sign.search(merged.input.folded))
+        for sign in _SECOND_SIGNS
+    )
 
 
 def _count_votes(roles: Roles, merged: Units, n_sources: int) -> list[list[int]]:

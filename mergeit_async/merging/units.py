@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mergeit_async.records import Example, Row
 
 # Thousands in groups; decimals; one comma between digits, unless it is one of a row: 4,3,12.
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?![,\d])(?:\.\d+)?|\d+(?:\.\d+)+|(?<!,)\d+,\d+(?![,\d])|\d+"
+_NUMBER = (
+    r"\d{1,3}(?:,\d{3})+(?!,?\d)(?:\.\d+)?|\d+(?:\.\d+)+|(?<![,.])\d+,\d+(?![,.]?\d)|\d+"
+)
 _ASCII_UNIT = re.compile(rf"[a-z_]\w*|{_NUMBER}", re.ASCII)
 # Combining marks are no \w, though the vowels of Devanagari and the points of Arabic are marks.
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
@@ -36,9 +38,10 @@ _TRAILING_ZEROS = re.compile(r"\.?0+$")
 
 
 class Field(NamedTuple):
-    """One field of a row: its text, its units in order, and the set of them."""
+    """One field of a row: its text, also folded, its units in order, and the set of them."""
 
     text: str
+    folded: str
     words: list[str]
     vocabulary: set[str]
 
@@ -50,21 +53,35 @@ class Units(NamedTuple):
     input: Field
     output: Field
 
+    @property
+    def vocabulary(self) -> set[str]:
+        return self.instruction.vocabulary | self.input.vocabulary | self.output.vocabulary
+
 
 def read_row(row: Example | Row) -> Units:
     return Units(read_field(row.instruction), read_field(row.input), read_field(row.output))
 
 
 def read_field(text: str) -> Field:
-    words = read_words(text)
-    return Field(text, words, set(words))
+    if not text:
+        return NO_FIELD
+    folded = text.strip().lower() if text.isascii() else _normalise(text.strip())
+    words = _split(folded)
+    return Field(text, folded, words, set(words))
+
+
+NO_FIELD = Field("", "", [], set())
 
 
 def read_words(text: str) -> list[str]:
     """The units of `text`, in order, without case."""
-    if text.isascii():
-        return _ASCII_UNIT.findall(text.lower())
-    return list(_split_unspaced(_UNIT.findall(_normalise(text))))
+    return _split(text.lower() if text.isascii() else _normalise(text))
+
+
+def _split(folded: str) -> list[str]:
+    if folded.isascii():
+        return _ASCII_UNIT.findall(folded)
+    return list(_split_unspaced(_UNIT.findall(folded)))
 
 
 def _normalise(text: str) -> str:
@@ -110,7 +127,3 @@ def number_readings(word: str) -> tuple[str, ...]:
     if re.fullmatch(r"\d{1,3}[.,]\d{3}", word):
         return (re.sub(r"[.,]", "", word).lstrip("0") or "0", number_value(word.replace(",", ".")))
     return (number_value(word),)
-
-
-def count_words(rows: Sequence[Units]) -> int:
-    return sum(len(field.words) for row in rows for field in row)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mergeit_async.merging.answer import telling_sentences
 from mergeit_async.merging.gate import check_merge
 from mergeit_async.merging.information import Information, check_information
 from mergeit_async.merging.parse import parse_reply
@@ -55,9 +56,17 @@ class Inspection(NamedTuple):
 class Gate:
     """Both gates: the structural one, and the one for information if there is a `measure`."""
 
-    def __init__(self, measure: Measure | None = None, min_information: float = 0.0) -> None:
+    def __init__(
+        self,
+        measure: Measure | None = None,
+        min_information: float = 0.0,
+        few_shots: Iterable[str] = (),
+    ) -> None:
+        """`few_shots` are the replies that the model was shown as examples."""
         self._measure = measure
         self._least = min_information
+        shown = (merged for text in few_shots if isinstance(merged := parse_reply(text), Example))
+        self._shown = telling_sentences(text for merged in shown for text in merged)
 
     def inspect(self, reply: ChatReply, sources: Sequence[Row]) -> Inspection:
         """The merged row, once its reply ended properly, could be parsed and passed the gates."""
@@ -73,7 +82,7 @@ class Gate:
 
     def examine(self, merged: Example, sources: Sequence[Row]) -> Inspection:
         """A merged row beside its sources."""
-        refusal = check_merge(merged, sources)
+        refusal = check_merge(merged, sources, self._shown)
         defects: tuple[str, ...] = (refusal.detail,) if refusal else ()
         if self._measure is None:
             return Inspection(refusal or merged, defects=defects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,10 @@ class WordVectors:
         self._rows: dict[str, int] = {}
         self._table = np.zeros((1024, self._tokens.shape[1]), dtype=np.float32)
 
-    def similarities(self, merged: Sequence[str], sources: Sequence[Sequence[str]]) -> list[float]:
+    def similarities(self, merged: Set[str], sources: Sequence[Set[str]]) -> list[float]:
         """The cosine between the words of `merged` and those of each source, 0 where none has any.
 
-        The same bit for bit, on any machine, in whatever company and order the words come.
+        The same bit for bit, on any machine and in whatever company the words come.
         """
         whole = self._sum(merged)
         return [_cosine(whole, self._sum(words)) for words in sources]
@@ -61,12 +61,20 @@ class WordVectors:
         """The log-likelihood of each language `text` may be in, up to a constant."""
         return self._languages.rank_languages(text)
 
-    def _sum(self, words: Sequence[str]) -> NDArray[np.float64]:
-        words = words[:MOST_WORDS_A_TEXT]
-        self._learn(words)
-        rows = [self._rows[word] for word in words]
+    def _sum(self, words: Set[str]) -> NDArray[np.float64]:
+        chosen = list(words)
+        if len(chosen) > MOST_WORDS_A_TEXT:
+            chosen = sorted(chosen)[:MOST_WORDS_A_TEXT]
+        rows = self._find_rows(chosen)
         # float32 holds sums of 2,000 whole numbers of at most 127 exactly.
         return self._table[rows].sum(axis=0).astype(np.float64)
+
+    def _find_rows(self, words: Sequence[str]) -> list[int]:
+        try:
+            return [self._rows[word] for word in words]
+        except KeyError:
+            self._learn(words)
+        return [self._rows[word] for word in words]
 
     def _take(self, words: Sequence[str]) -> NDArray[np.float64]:
         return self._table[[self._rows[word] for word in words]].astype(np.float64)

@@ -63,7 +63,7 @@ class Run:
 
     def export(self, *topics: PlannedTopic, rejected: int = 0) -> Summary:
         with RowStore.open(self.dir.plan.rows) as store:
-            origin = Origin("a model", "merge/v1", "hash")
+            origin = Origin("a model", {"merge/v1": "hash"})
             return Exporter(self.dir, store, origin).export(topics, rejected)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
@@ -155,8 +155,7 @@ def test_a_merged_row_names_what_it_was_made_from_and_by_what(tmp_path):
         "similarity": 0.8765,
         "attempts": 1,
         "model": "a model",
-        "prompt": "merge/v1",
-        "prompt_hash": "hash",
+        "prompts": {"merge/v1": "hash"},
         "sources": [
             {"id": run.rows[0].id, "line": 1, "extra": {"source": "cards", "tags": ["a", None]}},
             {"id": run.rows[2].id, "line": 3},

@@ -14,7 +14,13 @@ import anyio
 import orjson
 import pytest
 
-from mergeit_async.engine.inspector import Inspector, Knowledge, inspect_all, open_inspector
+from mergeit_async.engine.inspector import (
+    Case,
+    Inspector,
+    Knowledge,
+    inspect_all,
+    open_inspector,
+)
 from mergeit_async.errors import StoppedError
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.records import ChatReply, Example, Refusal, Row
@@ -98,10 +104,7 @@ async def test_many_cases_go_over_in_few_batches(structural, monkeypatch):
 
         monkeypatch.setattr(inspector._pool, "submit", count)
         verdicts = await asyncio.gather(
-            *(
-                inspector.inspect(said(FAITHFUL._replace(input=str(n))), SOURCES)
-                for n in range(200)
-            )
+            *(inspector.inspect(said(FAITHFUL._replace(input=str(n))), SOURCES) for n in range(200))
         )
     assert [verdict.result.input for verdict in verdicts] == [str(n) for n in range(200)]
     assert batches == [1, 1, 198]
@@ -182,7 +185,8 @@ def test_its_process_ends_with_a_run_that_is_killed(tmp_path):
 
 def test_a_check_depends_on_the_case_alone(words):
     knowledge = Knowledge(0.5, words)
-    cases = [(said(FAITHFUL), SOURCES), (said(LOSSY), SOURCES)]
+    sources = tuple(row[:4] for row in SOURCES)
+    cases = [Case((said(row).text, "stop"), sources) for row in (FAITHFUL, LOSSY)]
     together = inspect_all(knowledge, cases)
     alone = [inspect_all(knowledge, [case])[0] for case in reversed(cases)]
     assert together == alone[::-1]

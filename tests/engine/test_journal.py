@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 
 from mergeit_async.engine.journal import CallEnd, Journal, open_journal
 from mergeit_async.engine.tables import connect_reader, read_outcomes
+from mergeit_async.engine.writer import PROGRAM
 from mergeit_async.errors import StoppedError, UsageError
-from mergeit_async.records import ChatReply, ChatRequest, Example, Message, Outcome, Status
+from mergeit_async.records import (
+    ChatReply,
+    ChatRequest,
+    Example,
+    Message,
+    Outcome,
+    Status,
+    TokenChoice,
+)
 
 
 def request(key: str, sample: int = 0) -> ChatRequest:
@@ -50,7 +59,7 @@ def count_commits(path: Path) -> int:
 
 
 def children() -> list[int]:
-    """The processes that this one has started and not waited for."""
+    """The writers that this process has started and not waited for."""
     pid = os.getpid()
     if not Path(f"/proc/{pid}/task/{pid}/children").exists():
         pytest.skip("this system does not list the children of a process")
@@ -58,10 +67,13 @@ def children() -> list[int]:
         int(child)
         for thread in Path(f"/proc/{pid}/task").iterdir()
         for child in (thread / "children").read_text().split()
+        if PROGRAM in Path(f"/proc/{child}/cmdline").read_text()
     ]
 
 
-REPLY = ChatReply("the text", "stop", 12, 34, 5)
+REPLY = ChatReply(
+    "the text", "stop", 12, 34, 5, choices=(TokenChoice("4", {"4": -0.1, "5": -2.5}),)
+)
 
 
 async def test_an_outcome_is_there_when_its_write_returns(tmp_path: Path):

@@ -12,15 +12,15 @@ import pytest
 from mergeit_async.config import build_settings
 from mergeit_async.engine.budget import Budget
 from mergeit_async.engine.caller import Caller
-from mergeit_async.engine.inspector import inspect
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.mergers import ChatMerger, ComposeMerger
 from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.engine.prompts import Prompts, find_prompts
 from mergeit_async.engine.referee import Referee
-from mergeit_async.engine.requests import LOGPROBS, SAMPLES, Requests
+from mergeit_async.engine.requests import LOGPROBS, Requests
 from mergeit_async.errors import FaultKind, ProviderError, StoppedError
+from mergeit_async.merging.compose import compose
 from mergeit_async.merging.information import Information, SourceInformation
 from mergeit_async.merging.verdict import Gate, Inspection
 from mergeit_async.providers.chat import ChatProvider
@@ -93,7 +93,8 @@ class Here:
     """Inspects in this process, by a gate that asks for each source's river."""
 
     async def inspect(self, reply: ChatReply | None, sources: tuple[Row, ...]) -> Inspection:
-        return inspect(Gate(count_rivers, 0.9), reply, sources)
+        gate = Gate(count_rivers, 0.9)
+        return gate.inspect(reply, sources) if reply else gate.examine(compose(sources), sources)
 
 
 def count_rivers(merged: Example, sources: Sequence[Row]) -> Information:
@@ -124,7 +125,7 @@ async def merging(
         yield ChatMerger(lambda _: GROUP, requests, caller, journal, Here(), max_attempts, referee)
 
 
-async def compose(journal: Journal, group: Group) -> Outcome:
+async def composed(journal: Journal, group: Group) -> Outcome:
     merger = ComposeMerger(lambda _: group, journal, Here())
     return await merger.merge(merger.draft(PLANNED))
 
@@ -154,7 +155,7 @@ async def test_the_originals_stay_after_the_last_attempt_and_each_was_another_re
     async with (
         Simulator(SimulatorSettings(content_faults={"copy": 1.0})) as server,
         HttpChat(server.url, None) as provider,
-        merging(path, provider, max_attempts=4) as merger,
+        merging(path, provider, 4, REDRAWS) as merger,
     ):
         outcome = await merger.merge(merger.draft(PLANNED))
 
@@ -239,8 +240,8 @@ def scores(quality: int, complexity: int) -> ChatReply:
 
 PROSE = ChatReply("What a fine row.", "stop")
 JUDGED = SETTINGS.model_copy(update={"judge": "sim-judge"})
-BY_TOKENS = Requests(JUDGED, find_prompts(JUDGED), scores=LOGPROBS)
-BY_SAMPLES = Requests(JUDGED, find_prompts(JUDGED), scores=SAMPLES)
+BY_TOKENS, BY_SAMPLES = (Requests(JUDGED, find_prompts(JUDGED)) for _ in range(2))
+BY_TOKENS.settle("text", LOGPROBS)
 
 
 async def test_a_merge_that_beats_the_mean_of_its_sources_is_accepted(path):
@@ -356,7 +357,7 @@ def test_the_temperature_is_the_prompts_own_unless_one_is_set(setting, sent):
 
 async def test_a_group_is_composed_without_any_model(path):
     async with open_journal(path) as journal:
-        outcome = await compose(journal, GROUP)
+        outcome = await composed(journal, GROUP)
         assert journal.finished == {5}
     assert (outcome.status, outcome.attempts) == (Status.MERGED, 1)
     assert "The Loire." in outcome.merged.output
@@ -365,6 +366,6 @@ async def test_a_group_is_composed_without_any_model(path):
 async def test_originals_stay_where_the_gate_refuses_their_composition(path):
     silent = tuple(Row(row.id, row.instruction, "", "", row.record, row.line) for row in ROWS)
     async with open_journal(path) as journal:
-        outcome = await compose(journal, Group(5, 0, "group", silent, 0.9))
+        outcome = await composed(journal, Group(5, 0, "group", silent, 0.9))
         assert journal.finished == {5}
     assert (outcome.status, outcome.reason) == (Status.KEPT, "empty_output")

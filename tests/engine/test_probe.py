@@ -17,6 +17,7 @@ from mergeit_async.engine.journal import open_journal
 from mergeit_async.engine.limiter import Limiter
 from mergeit_async.engine.probe import Probe
 from mergeit_async.engine.prompts import find_prompts
+from mergeit_async.engine.requests import Requests
 from mergeit_async.errors import FaultKind, StoppedError
 from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.providers.http import HttpChat
@@ -46,8 +47,13 @@ async def probing(path: Path, providers: Sequence[ChatProvider]) -> AsyncIterato
 
 async def settle(path: Path, *servers: ChatProvider, **flags: Any) -> dict[str, str]:
     settings = build_settings({"dataset": Path("rows.jsonl"), "model": "sim-merge"} | flags)
+    failure: StoppedError | None = None
     async with probing(path, servers) as probe:
-        return await probe.settle(settings, find_prompts(settings))
+        try:
+            return await probe.settle(settings, Requests(settings, find_prompts(settings)))
+        except StoppedError as error:  # raised below: a task group would wrap it
+            failure = error
+    raise failure
 
 
 async def settle_with(path: Path, *servers: SimulatorSettings, **flags: Any) -> dict[str, str]:
@@ -112,8 +118,24 @@ async def test_scores_come_by_probabilities_where_the_judge_has_them(path, offer
     assert forms == {"form": "text", "scores": found}
 
 
+@pytest.mark.parametrize(
+    "fault_rates",
+    [
+        {"unauthorized": 1.0},
+        {"model_not_found": 1.0},
+        {"bad_request": 1.0},
+        {"context_length": 1.0},
+    ],
+    ids=str,
+)
+async def test_a_server_that_refuses_all_work_says_nothing_about_forms(path, fault_rates):
+    servers = SimulatorSettings(faults=fault_rates), SimulatorSettings()
+    assert await settle_with(path, *servers) == {"form": "json_schema"}
+
+
 @pytest.mark.parametrize("kind", [FaultKind.TIMEOUT, FaultKind.CONNECTION])
-async def test_a_server_that_is_not_there_says_nothing_about_forms(path, kind):
+async def test_a_server_that_is_not_there_says_nothing_about_forms(path, kind, monkeypatch):
+    monkeypatch.setattr("mergeit_async.engine.faults.FIRST_DELAY_S", 0.01)
     with pytest.raises(StoppedError, match="does not take the work"):
         await settle(path, Script(last=fault(kind)))
 

@@ -88,10 +88,10 @@ async def test_a_value_that_will_not_do_changes_nothing(tmp_path, changes):
 
 async def test_a_cap_is_refused_where_a_server_has_no_price(tmp_path):
     async with open_session(tmp_path) as session:
-        session.limiter.lanes[0].price = None
+        session.limiter.lanes[0]._prices = {}
         with pytest.raises(UsageError, match="--price-in"):
             session.tune({"max_cost": 5.0})
-        session.limiter.lanes[0].price = PRICE
+        session.limiter.lanes[0]._prices = {"m": PRICE}
         session.tune({"max_cost": 5.0})
         assert session.budget.cap == 5.0
 

@@ -1,0 +1,169 @@
+"""What speaks against a merge: each finding as a doubt of some strength, with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mergeit_async.merging.changes import Change, find_changes, find_moved
+from mergeit_async.merging.comparison import Comparison
+from mergeit_async.merging.ending import measure_break
+from mergeit_async.merging.function_words import FUNCTION_WORDS
+from mergeit_async.merging.language import find_foreign
+from mergeit_async.merging.leak import find_run, measure_leak
+from mergeit_async.merging.units import Field
+
+# Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
+INPUT_LOSS = (0.4, 0.75)
+OUTPUT_LOSS = (0.4, 0.8)
+SWAP = (0.2, 0.6)
+# A word that was replaced tells something where nearly all other words were kept.
+VERBATIM = (0.75, 0.95)
+# A style that rewords all rewords the answers of the other sources as well: so much of the loss
+# of the best kept one is taken for style.
+STYLE = 0.5
+# How close an answer is to the merged one by the model, usually; how far that counts, at most.
+USUAL_SIMILARITY, MODEL_SHARE, MOST_BY_MODEL = 0.5, 0.4, 0.1
+# The weight of new words, as a share of that of the lost ones, that makes another topic of it.
+REPLACED = 0.6
+# Of an answer that is lost with its question, the source is; else only its information.
+QUESTION_KEPT = 0.6
+# A change of language always loses words.
+LEAST_LOSS = 0.2
+# No doubt is certain, so that a score tells how many there are.
+MOST = 0.95
+MOST_BY_WORD, MOST_BY_LOSS = 0.75, 0.9
+# A run of an answer in the question holds some words that no source asks.
+RUN_SIGNS = 2
+CHANGED = (("number", "number_changed"), ("name", "name_changed"))
+
+
+class Doubt(NamedTuple):
+    """A reason against a merge, how strong it is from 0 to 1, and what to say of it.
+
+    The phrases follow the number of a source.
+    """
+
+    strength: float
+    reason: str
+    phrases: tuple[str, ...] = ()
+
+
+def doubt_whole(compared: Comparison) -> list[Doubt]:
+    """The doubts that concern the merged row as a whole."""
+    if compared.holds_all:
+        return []
+    return [*_doubt_end(compared), *_doubt_language(compared)]
+
+
+def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
+    """The doubts whether source `at` is kept."""
+    found = [*_doubt_leak(compared, at), *_doubt_swap(compared, at)]
+    if not compared.holds(at):
+        found += [*_doubt_loss(compared, at), *_doubt_changes(compared, at)]
+    return [doubt for doubt in found if doubt.strength > 0.0]
+
+
+def _doubt_end(compared: Comparison) -> Iterator[Doubt]:
+    output = compared.merged.output
+    outputs = [row.output for row in compared.sources]
+    if broken := measure_break(output, outputs, compared.answered):
+        end = output.text.rstrip()[-40:]
+        yield Doubt(broken, "cut_off", (f", output: the end, which breaks off at '{end}'",))
+
+
+def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
+    if all(each.share > 1.0 - LEAST_LOSS for row in compared.survivals for each in row):
+        return
+    strangers = [*compared.strangers_asked, *compared.strangers_answered]
+    strange = {each.field.words[at] for each in strangers for at, _ in each.places}
+    fields = [each.field for each in strangers]
+    sources = [field for row in compared.sources for field in row]
+    foreign = find_foreign(fields, strange, sources, compared.encoder)
+    if foreign.strength:
+        phrase = f": its own language instead of '{foreign.excerpt}'"
+        yield Doubt(MOST * foreign.strength, "language_changed", (phrase,))
+
+
+def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
+    output = compared.sources[at].output
+    told = compared.new_asked & output.vocabulary
+    if not told:
+        return
+    leak = measure_leak(output, compared.new_asked, compared.asked_before, compared.weights)
+    phrase = f": a question without its answer {', '.join(leak.words[:5])}"
+    yield Doubt(MOST_BY_LOSS * leak.strength, "answer_leaked", (phrase,))
+    if len(told - FUNCTION_WORDS) >= RUN_SIGNS and (run := _find_run(compared, output)):
+        phrase = f": a question without its answer '{run}'"
+        yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
+
+
+def _find_run(compared: Comparison, output: Field) -> str:
+    merged = (compared.merged.instruction, compared.merged.input)
+    sources = [field for row in compared.sources for field in (row.instruction, row.input)]
+    run = find_run(output, merged, sources)
+    return " ".join(run) if not compared.new_asked.isdisjoint(set(run) - FUNCTION_WORDS) else ""
+
+
+def _doubt_swap(compared: Comparison, at: int) -> Iterator[Doubt]:
+    strength = MOST * _ramp(compared.swaps[at], SWAP)
+    yield Doubt(strength, "answers_swapped", (", output: in the place of its own question",))
+
+
+def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
+    instruction, given, output = compared.survivals[at]
+    yield Doubt(_ramp(1.0 - given.share, INPUT_LOSS), "input_dropped")
+    others = [1.0 - row[2].share for i, row in enumerate(compared.survivals) if i != at]
+    loss = 1.0 - output.share - STYLE * min(others, default=0.0)
+    if loss > LEAST_LOSS:
+        loss += _estrange(compared, at)
+        strength = MOST_BY_LOSS * _ramp(loss, OUTPUT_LOSS)
+        yield Doubt(strength, _name_loss(compared, at, instruction.share))
+
+
+def _estrange(compared: Comparison, at: int) -> float:
+    """What the model adds to the loss of an answer, or takes away where a rewording is close."""
+    others = [row.output.vocabulary for i, row in enumerate(compared.sources) if i != at]
+    merged = compared.merged.output.vocabulary.difference(*others)
+    source = compared.sources[at].output.vocabulary.difference(*others)
+    similarity = compared.encoder.similarities(merged, [source])[0]
+    return max(-MOST_BY_MODEL, min(MOST_BY_MODEL, MODEL_SHARE * (USUAL_SIMILARITY - similarity)))
+
+
+def _name_loss(compared: Comparison, at: int, question_share: float) -> str:
+    """Whether another answer stands where the lost one should, or nothing does."""
+    strangers = {each.field.words[i] for each in compared.strangers_answered for i, _ in each.places}
+    lost = compared.survivals[at][2].lost
+    weigh = compared.weights.weigh_all
+    if weigh(strangers) > REPLACED * weigh(lost):
+        return "topic_changed"
+    return "source_dropped" if question_share < QUESTION_KEPT or weigh(lost) else "information_lost"
+
+
+def _doubt_changes(compared: Comparison, at: int) -> Iterator[Doubt]:
+    row = compared.sources[at]
+    tools = compared.weights, compared.encoder
+    asked, answered = compared.asked, compared.answered
+    fields = (row.instruction, row.input)
+    questions = find_changes(compared.strangers_asked, fields, asked, *tools)
+    answers = find_changes(compared.strangers_answered, (row.output,), answered, *tools)
+    questions += find_moved(fields, compared.merged[:2], compared.sources)
+    answers += find_moved((row.output,), compared.merged[2:], compared.sources)
+    for kind, reason in CHANGED:
+        found = [change for change in (*questions, *answers) if change.kind == kind]
+        if found:
+            yield _as_doubt(found, reason, MOST_BY_LOSS)
+    if words := [change for change in answers if change.kind == "word" and change.strength > 0.5]:
+        share = _ramp(compared.survivals[at][2].share, VERBATIM)
+        yield _as_doubt(words, "name_changed", MOST_BY_WORD * share)
+
+
+def _as_doubt(changes: Sequence[Change], reason: str, most: float) -> Doubt:
+    changes = sorted(changes, key=lambda change: -change.strength)
+    phrases = (f": the {each.kind} {each.old}, not {each.new}" for each in changes[:3])
+    return Doubt(most * changes[0].strength, reason, tuple(dict.fromkeys(phrases)))
+
+
+def _ramp(value: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    return min(1.0, max(0.0, (value - low) / (high - low)))
