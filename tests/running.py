@@ -20,6 +20,8 @@ from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "instructions.jsonl"
+# No call before the first merge: nobody asks which form the server takes.
+PLAIN = ("--structured-output", "text")
 RESULT_FILES = ("merged.jsonl", "lineage.jsonl", "filtered.jsonl", "rejected.jsonl")
 
 

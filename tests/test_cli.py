@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import EXAMPLES, call, command, hashes, simulated, started
+from tests.running import EXAMPLES, PLAIN, call, command, hashes, simulated, started
 
 # Root passes over the rights of files unless it gives that up.
 WITHOUT_RIGHTS = (
@@ -403,7 +403,7 @@ def test_why_a_run_stops_is_told_before_the_calls_in_flight_have_ended(tmp_path)
     slow_or_refused = SimulatorSettings(faults={"hang": 0.6, "quota": 0.2}, hang_s=4.0, seed=1)
     with simulated(slow_or_refused) as server:
         options = ("--model", "sim-merge", "--base-url", server.url, "--max-in-flight", "16")
-        with started("run", EXAMPLES, "--out", out, *options) as process:
+        with started("run", EXAMPLES, "--out", out, *options, *PLAIN) as process:
             assert process.stderr is not None
             first = next(line for line in process.stderr if line.startswith("Stopping: "))
             told_at = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from mergeit_async.config import build_settings
 from mergeit_async.job import Job
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import asking, call, hashes, simulated, started, wait_until, write_dataset
+from tests.running import PLAIN, asking, call, hashes, simulated, started, wait_until, write_dataset
 
 KEY = "sk-a-key-that-must-never-be-seen"
 PAGE = 4096
@@ -134,10 +134,11 @@ def test_groups_that_stopped_a_run_are_asked_for_again_by_its_resume_command(
 ):
     out, straight = tmp_path / "run", tmp_path / "straight"
     with simulated(SimulatorSettings(faults={fault: 1.0})) as server:
-        stopped = call("run", dataset, "--out", out, *asking(dataset, server.url))
+        options = (*asking(dataset, server.url), *PLAIN)
+        stopped = call("run", dataset, "--out", out, *options)
         server.control(faults={})
         resumed = call("resume", out)
-        assert call("run", dataset, "--out", straight, *asking(dataset, server.url)).returncode == 0
+        assert call("run", dataset, "--out", straight, *options).returncode == 0
 
     assert stopped.returncode == 3, stopped.stderr
     assert resumed.returncode == 0, resumed.stderr

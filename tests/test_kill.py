@@ -22,7 +22,7 @@ import orjson
 import pytest
 
 from mergeit_async.engine.course import Course
-from mergeit_async.engine.inspector import Knowledge, build_gate
+from mergeit_async.engine.inspector_process import build_gate
 from mergeit_async.engine.prompts import find_prompts
 from mergeit_async.engine.requests import Requests
 from mergeit_async.engine.writer import PROGRAM
@@ -106,7 +106,7 @@ def answered_requests(run: Path) -> list[bytes]:
     requests = Requests(settings, find_prompts(settings))
     requests.settle(**job._record.identity.forms)
     few_shots = find_prompts(settings).few_shots
-    gate = build_gate(Knowledge(settings.min_information, job.run_dir.plan.words, few_shots))
+    gate = build_gate(settings.min_information, str(job.run_dir.plan.words), few_shots)
     groups = (group for topic in planner.topics() for group in topic.groups)
     courses = (Course(planner.load_group(group), requests, 4) for group in groups)
     return [body for course in courses for body in answered_on(course, replies, gate)]

@@ -14,7 +14,7 @@ from mergeit_async.engine.prices import PriceSheet, sheets_of
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.job import Job
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import asking, call, hashes, simulated, started, wait_until, write_dataset
+from tests.running import PLAIN, asking, call, hashes, simulated, started, wait_until, write_dataset
 
 PRICES = ("--price-in", "1", "--price-out", "10")
 
@@ -81,7 +81,7 @@ def test_money_that_makes_no_sense_is_refused_before_anything_is_sent(
 def test_calls_cut_off_by_a_kill_count_as_spent_with_all_that_was_reserved(dataset, tmp_path):
     out = tmp_path / "run"
     with simulated(SimulatorSettings(latency_s=60)) as server:
-        options = (*asking(dataset, server.url), *PRICES, "--max-in-flight", "4")
+        options = (*asking(dataset, server.url), *PRICES, "--max-in-flight", "4", *PLAIN)
         with started("run", dataset, "--out", out, *options, "--max-cost", "1"):
             wait_until(lambda: server.stats.in_flight == 4)
         killed = status(out)

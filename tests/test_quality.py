@@ -21,6 +21,7 @@ from mergeit_async.errors import StoppedError
 from mergeit_async.job import Job
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
+from tests.engine.test_inspector import inspectors
 from tests.running import EXAMPLES, hashes
 
 FLAWS = (
@@ -188,13 +189,15 @@ async def test_all_that_is_composed_passes_both_gates(tmp_path):
 
 async def test_a_run_whose_checking_process_is_killed_stops_and_resumes(tmp_path, monkeypatch):
     whole, _ = await run(tmp_path / "whole", SimulatorSettings(flaw_rate=0.3))
-    seen: list[int] = []
+    seen = 0
     inspect = Inspector.inspect
 
     async def inspect_and_kill(self: Inspector, *case: Any) -> Any:
-        seen.extend(self._pool._processes or ())
-        if len(seen) == 10:
-            os.kill(seen[-1], signal.SIGKILL)
+        nonlocal seen
+        seen += 1
+        if seen == 10:
+            (process,) = inspectors()
+            os.kill(process, signal.SIGKILL)
         return await inspect(self, *case)
 
     out = tmp_path / "run"

@@ -7,41 +7,25 @@ interpreter's lock.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
-from functools import cache, partial
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
+import orjson
 
+from mergeit_async.engine.child import spawn
+from mergeit_async.engine.inspector_process import FOUND, LENGTH_BYTES, STOPPED, frame_of
 from mergeit_async.errors import StoppedError
-from mergeit_async.merging.compose import compose
-from mergeit_async.merging.information import measure_information
-from mergeit_async.merging.verdict import Gate, Inspection
-from mergeit_async.merging.weights import WordWeights
-from mergeit_async.records import ChatReply, Row
+from mergeit_async.merging.verdict import Inspection
+from mergeit_async.records import ChatReply, Example, Refusal, Row
 
+PROGRAM = "mergeit_async.engine.inspector_process"
 # One batch is checked, the next is on its way.
 BATCHES_AHEAD = 2
-
-
-class Case(NamedTuple):
-    """What the process is told: a reply by its text and end, and each source by id and fields.
-
-    Without a reply, the sources are composed. Nothing else of reply and rows is looked at, and
-    much of it could not be sent.
-    """
-
-    said: tuple[str, str] | None
-    sources: tuple[tuple[str, str, str, str], ...]
 
 
 class Knowledge(NamedTuple):
@@ -56,134 +40,116 @@ class Knowledge(NamedTuple):
     few_shots: tuple[str, ...] = ()
 
 
-Waiting = list[tuple[Case, "asyncio.Future[Inspection]"]]
+# The text and end of a reply, if there is one, and each source by its id and fields.
+Case = tuple[tuple[str, str] | None, list[tuple[str, ...]]]
+Batch = list[tuple[Case, "asyncio.Future[Inspection]"]]
 
 
 class Inspector:
     """Hands cases to the process that checks them; use `open_inspector`."""
 
-    def __init__(self, pool: ProcessPoolExecutor, knowledge: Knowledge) -> None:
-        self._pool = pool
-        self._knowledge = knowledge
-        self._waiting: Waiting = []
-        self._batches = 0
+    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
+        self._answers = answers
+        self._stream = batches
+        self._waiting: Batch = []
+        self._sent: deque[Batch] = deque()
+        self._error: Exception | None = None
 
     async def inspect(self, reply: ChatReply | None, sources: tuple[Row, ...]) -> Inspection:
         """What both gates say of `reply`, or of the composition of `sources`.
 
         Raises `StoppedError` when the process is gone.
         """
-        verdict: asyncio.Future[Inspection] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            raise failure_of(self._error)
         said = None if reply is None else (reply.text, reply.finish_reason)
-        self._waiting.append((Case(said, tuple([row[:4] for row in sources])), verdict))
-        if self._batches < BATCHES_AHEAD:
+        verdict: asyncio.Future[Inspection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((said, [row[:4] for row in sources]), verdict))
+        if len(self._sent) < BATCHES_AHEAD:
             self._send()
         return await verdict
 
+    async def receive(self) -> None:
+        """Hand out what the process answers, until cancelled or the process is gone."""
+        try:
+            while True:
+                length = int.from_bytes(await self._answers.readexactly(LENGTH_BYTES), "big")
+                self._hand_out(*orjson.loads(await self._answers.readexactly(length)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._fail(StoppedError(GONE))
+
     def _send(self) -> None:
         batch, self._waiting = self._waiting, []
-        self._batches += 1
-        try:
-            checked = self._pool.submit(inspect_all, self._knowledge, [case for case, _ in batch])
-        except BrokenProcessPool as error:
-            self._fail(batch, error)
-            return
-        asyncio.wrap_future(checked).add_done_callback(partial(self._receive, batch))
+        self._sent.append(batch)
+        if not self._stream.is_closing():
+            self._stream.write(frame_of([case for case, _ in batch]))
 
-    def _receive(self, batch: Waiting, checked: asyncio.Future[list[Inspection]]) -> None:
-        if checked.cancelled():  # the run is over, nobody waits
+    def _hand_out(self, word: str, content: Any) -> None:
+        if word != FOUND:
+            self._fail(StoppedError(content) if word == STOPPED else RuntimeError(content))
             return
-        if error := checked.exception():
-            self._fail(batch, error)
-            return
-        self._batches -= 1
-        for (_, verdict), found in zip(batch, checked.result(), strict=True):
+        batch = self._sent.popleft()
+        for (_, verdict), found in zip(batch, content, strict=True):
             if not verdict.done():
-                verdict.set_result(found)
+                verdict.set_result(read_inspection(*found))
         if self._waiting:
             self._send()
 
-    def _fail(self, batch: Waiting, error: BaseException) -> None:
-        self._batches -= 1
-        for _, verdict in [*batch, *self._waiting]:
-            if not verdict.done():
-                verdict.set_exception(stopped_by(error))
+    def _fail(self, error: Exception) -> None:
+        """Nobody will be answered any more."""
+        self._error = error
+        for batch in (*self._sent, self._waiting):
+            for _, verdict in batch:
+                if not verdict.done():
+                    verdict.set_exception(failure_of(error))
+        self._sent.clear()
         self._waiting = []
+
+
+GONE = (
+    "The process that checks merges has ended, killed or out of memory; all replies that were "
+    "saved are kept."
+)
 
 
 @asynccontextmanager
 async def open_inspector(knowledge: Knowledge) -> AsyncIterator[Inspector]:
-    """An inspector; its process starts with the first case and ends with the block."""
-    pool = ProcessPoolExecutor(
-        1,
-        # A fork would take along locks that threads of this process hold.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=get_ready,
-    )
+    """An inspector with its process, which ends with the block."""
+    ours, process = spawn(PROGRAM)
     try:
-        yield Inspector(pool, knowledge)
+        answers, batches = await asyncio.open_unix_connection(sock=ours)
+        with closing(batches):
+            batches.write(frame_of([*knowledge[:1], str(knowledge.words), knowledge.few_shots]))
+            inspector = Inspector(answers, batches)
+            async with anyio.create_task_group() as tasks:
+                # Those who drain while the run is cancelled still need their verdicts.
+                receiving = anyio.CancelScope(shield=True)
+                tasks.start_soon(receive_in, receiving, inspector)
+                try:
+                    yield inspector
+                finally:
+                    receiving.cancel()
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(partial(pool.shutdown, cancel_futures=True))
+            await anyio.to_thread.run_sync(process.wait)
 
 
-def stopped_by(error: BaseException) -> BaseException:
-    """What a run is told when a batch could not be checked; bugs stay what they are."""
-    if isinstance(error, StoppedError):
-        return StoppedError(str(error))  # each who waits raises one of its own
-    if isinstance(error, BrokenProcessPool):
-        return StoppedError(
-            "The process that checks merges has ended, killed or out of memory; all replies that "
-            "were saved are kept."
-        )
-    return error
+async def receive_in(scope: anyio.CancelScope, inspector: Inspector) -> None:
+    """Receive answers until the scope is cancelled."""
+    with scope:
+        await inspector.receive()
 
 
-def get_ready() -> None:
-    """Let the process end with its run, and not before."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def read_inspection(
+    result: list[Any], information: float | None, scores: dict[str, Any] | None, defects: list[str]
+) -> Inspection:
+    """An inspection from the values that stand for it (see `inspector_process.as_values`)."""
+    first, second, last = result
+    is_refused = isinstance(last, list)
+    found = Refusal(first, second, tuple(last)) if is_refused else Example(first, second, last)
+    return Inspection(found, information, scores, tuple(defects))
 
 
-def inspect_all(knowledge: Knowledge, cases: Sequence[Case]) -> list[Inspection]:
-    """What the gates say of each case."""
-    gate = build_gate(knowledge)
-    return [inspect(gate, case) for case in cases]
-
-
-@cache
-def build_gate(knowledge: Knowledge) -> Gate:
-    """The gates as a run asks for them; the embedded model is loaded only where it is needed.
-
-    Raises `StoppedError` where the weights of words cannot be read.
-    """
-    least, words, few_shots = knowledge
-    if not least:
-        return Gate(few_shots=few_shots)
-    from mergeit_async.providers.word_vectors import WordVectors
-
-    try:
-        weights = WordWeights.from_json(words.read_bytes())
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise StoppedError(
-            f"{words} cannot be read ({error}); remove it, then resume makes it anew."
-        ) from error
-    measure = partial(measure_information, weights=weights, encoder=WordVectors())
-    return Gate(measure, least, few_shots)
-
-
-def inspect(gate: Gate, case: Case) -> Inspection:
-    """What `gate` says of one case."""
-    sources = tuple(Row(*fields, record=0, line=0) for fields in case.sources)
-    if case.said is None:
-        return gate.examine(compose(sources), sources)
-    return gate.inspect(ChatReply(*case.said), sources)
-
-
-def _end_with_parent() -> None:
-    """A run that was killed cannot tell its pool; left alone, the process would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
+def failure_of(error: Exception) -> Exception:
+    """An error of its own for each who waits."""
+    return type(error)(*error.args)

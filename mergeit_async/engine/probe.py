@@ -87,7 +87,9 @@ class Probe:
                 return form
         return PLAIN
 
-    async def _is_honoured(self, build: Build, honours: Honours, plain: Build | None = None) -> bool:
+    async def _is_honoured(
+        self, build: Build, honours: Honours, plain: Build | None = None
+    ) -> bool:
         """Whether all servers that take the work honour what `build` asks for.
 
         One that does not take `plain` either refuses all work: others do without it.
@@ -117,12 +119,12 @@ class Probe:
                 await self._caller.attempt(POSITION, request, judge, others)
             except ProviderError as fault:
                 faults += 1
-                if answer := self._conclude(fault, faults):
+                if answer := self._conclude(lane, fault, faults):
                     return answer
                 await self._caller.pause(fault, faults)
         return Answer.HONOURS if honours(heard) else Answer.REFUSES
 
-    def _conclude(self, fault: ProviderError, faults: int) -> Answer | None:
+    def _conclude(self, lane: Lane, fault: ProviderError, faults: int) -> Answer | None:
         """What a fault says; None where another try may say more."""
         rule = RULES[fault.kind]
         if fault.kind in MAY_BE_THE_FORM:
@@ -131,7 +133,7 @@ class Probe:
             return None
         if not (rule.retry or rule.of_server):
             return Answer.REFUSES
-        if len(self._lanes) == 1:
+        if all(other.is_out for other in self._lanes if other is not lane):
             raise stop_for(fault)
         return Answer.ABSENT
 

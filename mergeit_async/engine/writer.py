@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from mergeit_async.engine.child import spawn
 from mergeit_async.engine.tables import unusable
 from mergeit_async.errors import StoppedError
 
@@ -73,7 +70,7 @@ async def start_writer(
 
     `tell` hears that another is waited for. Raises `StoppedError` when it cannot begin.
     """
-    ours, process = spawn_writer(path)
+    ours, process = spawn(PROGRAM, str(path))
     try:
         answers, batches = await asyncio.open_unix_connection(sock=ours)
         with closing(Writer(answers, batches, tell)) as writer:
@@ -88,25 +85,6 @@ async def start_writer(
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(process.wait)
-
-
-def spawn_writer(path: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """The process that will write the journal at `path`, and our end of its socket."""
-    ours, theirs = socket.socketpair()
-    with ExitStack() as on_error, theirs:
-        on_error.enter_context(ours)
-        process = subprocess.Popen(
-            # It imports what this process imports, and nothing that lies in the directory it is in.
-            [sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno()), str(path)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            # Ctrl-C in a terminal, or its end, is the run's to handle.
-            start_new_session=True,
-        )
-        on_error.pop_all()
-    return ours, process
 
 
 def stopped_by(path: Path, error: Exception) -> StoppedError:

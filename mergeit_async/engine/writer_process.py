@@ -11,7 +11,6 @@ back (docs/decisions/0009).
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from socket import socket
 import orjson
 from filelock import FileLock, Timeout
 
+from mergeit_async.engine.child import ignore_signals
 from mergeit_async.engine.tables import Values, open_writer, refusal, unusable
 
 # For the writer of a run that was killed a moment ago, which may still be at work.
@@ -32,9 +32,7 @@ BUFFER_BYTES = 1 << 16
 
 def main(descriptor: int, journal: Path) -> None:
     """Commit batch after batch until the other end is closed, or its process is gone."""
-    # Whatever ends the run, its last commits are still to be made.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     with (
         suppress(BrokenPipeError, ConnectionResetError),
         socket(fileno=descriptor) as run,

@@ -8,21 +8,29 @@ from typing import NamedTuple
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.matching import Encoder, Vocabulary
-from mergeit_async.merging.units import Field, Units, is_number, number_readings
+from mergeit_async.merging.units import (
+    Field,
+    Units,
+    in_24_hours,
+    is_number,
+    number_readings,
+    tells_afternoon,
+)
 from mergeit_async.merging.weights import WordWeights
 
 # How sure a change is: the strange unit stands between the same two neighbours; beside one of
 # them; or only somewhere in the same field.
 BETWEEN, BESIDE, BESIDE_FUNCTION_WORD, SOMEWHERE = 1.0, 0.9, 0.6, 0.35
 # Ordinary words are reworded all the time, also in the same place.
-REWORDED, REPLACED = 0.2, 0.7
+REWORDED, REPLACED = 0.2, 0.85
 # The cosine of two words, above which one may be a rewording of the other.
 KIN = 0.2
 LEAST_LETTERS = 3
 CONTENT_WEIGHT = 0.3
 # Labels of parts: 1. or (1) or 2) at the beginning of a line or in brackets.
 LARGEST_LABEL = 20
-MOST_NEW, MOST_STRANGERS = 1_000, 100
+# Bounds on the work that hostile texts make.
+MOST_NEW, MOST_STRANGERS, MOST_WORDS = 1_000, 100, 20_000
 EDGE = ""
 # A capital inside a sentence: not after its end, a line's beginning, an opening quote or bracket.
 # After an initial, a comma or the beginning of a value, a capital is one of a name as well.
@@ -53,6 +61,8 @@ def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers
 def _find_strange(field: Field, known: Vocabulary) -> Strangers:
     new = sorted(field.vocabulary - known.words)[:MOST_NEW]
     strange = {word for word in new if not known.has_form_of(word)}
+    if tells_afternoon(field.vocabulary):
+        strange -= {word for word in strange if not known.numbers.isdisjoint(in_24_hours(word))}
     if not strange:
         return Strangers(field, ())
     names = find_names(field.text)
@@ -114,7 +124,7 @@ def _places_of_numbers(fields: Iterable[Field]) -> dict[tuple[str, str], set[str
     """The numbers that stand between the same two words, by these words."""
     places: dict[tuple[str, str], set[str]] = {}
     for field in fields:
-        for at, word in enumerate(field.words):
+        for at, word in enumerate(field.words[:MOST_WORDS]):
             if is_number(word):
                 previous, following = _neighbours(field.words, at)
                 if previous and following:
@@ -129,7 +139,7 @@ class _Contexts:
         self._between: dict[tuple[str, str], str] = {}
         self._beside: dict[tuple[int, str], list[str]] = {}
         new = set().union(*(field.vocabulary for field in fields)) - area.words
-        lost = {word for word in new if not area.has_form_of(word)}
+        lost = {word for word in sorted(new)[:MOST_NEW] if not area.has_form_of(word)}
         self._names = set().union(*(find_names(field.text) for field in fields))
         self._lost = {word: _kind_of(word, self._names) for word in sorted(lost)}
         for field in fields:

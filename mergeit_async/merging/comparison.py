@@ -37,9 +37,7 @@ class Comparison:
         self.sources: list[Units] = [read_row(row) for row in sources]
         self.weights = weights
         self.encoder = encoder
-        self.asked = Vocabulary(
-            self.merged.instruction.vocabulary | self.merged.input.vocabulary
-        )
+        self.asked = Vocabulary(self.merged.instruction.vocabulary | self.merged.input.vocabulary)
         self.answered = Vocabulary(self.merged.output.vocabulary)
         self.survivals = [self._survive(at) for at in range(len(sources))]
 

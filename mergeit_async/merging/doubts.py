@@ -15,7 +15,7 @@ from mergeit_async.merging.units import Field
 
 # Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
 INPUT_LOSS = (0.4, 0.75)
-OUTPUT_LOSS = (0.4, 0.8)
+OUTPUT_LOSS = (0.4, 0.75)
 SWAP = (0.2, 0.6)
 # A word that was replaced tells something where nearly all other words were kept.
 VERBATIM = (0.75, 0.95)
@@ -132,7 +132,9 @@ def _estrange(compared: Comparison, at: int) -> float:
 
 def _name_loss(compared: Comparison, at: int, question_share: float) -> str:
     """Whether another answer stands where the lost one should, or nothing does."""
-    strangers = {each.field.words[i] for each in compared.strangers_answered for i, _ in each.places}
+    strangers = {
+        each.field.words[i] for each in compared.strangers_answered for i, _ in each.places
+    }
     lost = compared.survivals[at][2].lost
     weigh = compared.weights.weigh_all
     if weigh(strangers) > REPLACED * weigh(lost):

@@ -12,7 +12,7 @@ from mergeit_async.merging.units import Field
 _ENDED = re.compile(r"[.!?…。！？।؟:;)\]}>»”\"'’`|*%°]\Z")
 _OPEN = re.compile(r"[,:(\[{–—-]\Z")
 _LABEL = re.compile(r"(?:\A|\s)\(?(\d{1,2})[.)]\Z")
-_BRACKETS = ("()", "[]", "{}")
+_BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 # How many units make the end of a source's answer.
 TAIL = 6
 # What each sign of a break says alone, and together with a lost end.
@@ -50,7 +50,9 @@ def _is_unlike(sign: re.Pattern[str], text: str, sources: Sequence[Field]) -> bo
 def _ends_in_label(text: str) -> bool:
     """Whether the last thing is the number of an item, after the number before it."""
     label = _LABEL.search(text[-8:])
-    return bool(label) and re.search(rf"\b{int(label[1]) - 1}[.)]\s", text) is not None
+    if label is None:
+        return False
+    return re.search(rf"\b{int(label[1]) - 1}[.)]\s", text) is not None
 
 
 def _is_unended(text: str, sources: Sequence[Field]) -> bool:

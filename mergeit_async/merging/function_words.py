@@ -1,4 +1,4 @@
-"""Words that say little alone, and by which a language is known; and how numbers are spelled."""
+"""Words that say little alone, and how numbers are spelled."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ _BY_LANGUAGE = {
     "Arabic": """أو إلى إن الذي التي أن عن على في كان كانت كل لا ما مع من هذا هذه هو هي و ثم قد""",
     "Hindi": """और का की के को में से है हैं था थी थे पर ने यह वह इस उस एक भी तो ही हो कर लिए या""",
 }
-LANGUAGE_WORDS: dict[str, frozenset[str]] = {
-    language: frozenset(words.split()) for language, words in _BY_LANGUAGE.items()
-}
-FUNCTION_WORDS: frozenset[str] = frozenset().union(*LANGUAGE_WORDS.values())
+FUNCTION_WORDS: frozenset[str] = frozenset(
+    word for words in _BY_LANGUAGE.values() for word in words.split()
+)
 
 # Spelled numbers by their value; ordinals and shares are numbers too, where they stand for one.
 _NUMERALS = {
@@ -42,7 +41,8 @@ _NUMERALS = {
     "один одна одно первый واحد एक",
     "2": "two second twice both pair couple double twofold half halves zwei zweite zweiten zweimal "
     "beide beiden deux dos dois duas два две двух оба second اثنان दो",
-    "3": "three third thirds thrice triple drei dritte trois tres três три трёх трех ثلاثة ثلاث तीन",
+    "3": "three third thirds thrice triple drei dritte trois tres três три трёх трех ثلاثة ثلاث "
+    "तीन",
     "4": "four fourth fourths quarter quarters vier quatre cuatro quatro четыре أربعة أربع चार",
     "5": "five fifth fifths fünf cinq cinco пять خمسة خمس पाँच पांच",
     "6": "six sixth sixths sechs seis шесть ستة ست छह छः",
@@ -75,12 +75,30 @@ _NUMERALS = {
     "0.25": "quarter",
     "0.75": "quarters",
 }
+_MONTHS = (
+    "january jan",
+    "february feb",
+    "march mar",
+    "april apr",
+    "may",
+    "june jun",
+    "july jul",
+    "august aug",
+    "september sep",
+    "october oct",
+    "november nov",
+    "december dec",
+)
+
+
+def _read_numerals() -> dict[str, tuple[str, ...]]:
+    values: dict[str, tuple[str, ...]] = {}
+    months = {str(number): names for number, names in enumerate(_MONTHS, 1)}
+    for value, words in (*_NUMERALS.items(), *months.items()):
+        for word in words.split():
+            values[word] = (*values.get(word, ()), value)
+    return values
+
+
 # A word may stand for several numbers: half is 0.5 and, in 1/2, the 2.
-NUMERALS: dict[str, tuple[str, ...]] = {}
-for _value, _words in _NUMERALS.items():
-    for _word in _words.split():
-        NUMERALS[_word] = (*NUMERALS.get(_word, ()), _value)
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
-for _number, _month in enumerate(_MONTHS, 1):
-    NUMERALS[_month] = (*NUMERALS.get(_month, ()), str(_number))
-    NUMERALS[_month[:3]] = (*NUMERALS.get(_month[:3], ()), str(_number))
+NUMERALS = _read_numerals()

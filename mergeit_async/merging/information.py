@@ -19,7 +19,7 @@ from mergeit_async.merging.weights import WordWeights
 from mergeit_async.records import Example, Refusal, Row
 
 INFORMATION_VERSION = "information/1"
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.46
 
 # What the loss of a whole instruction, input and output takes from the score, without any doubt.
 PARTS = (0.12, 0.10, 0.25)
@@ -57,10 +57,12 @@ class Information(NamedTuple):
 def measure_information(
     merged: Example, sources: Sequence[Row], weights: WordWeights, encoder: Encoder
 ) -> Information:
-    """How much of `sources`, one or more rows, stands in `merged`. Pure, and never raises."""
+    """How much of `sources`, stands in `merged`. Pure, and never raises."""
     compared = Comparison(merged, sources, weights, encoder)
     shared = doubt_whole(compared)
     found = tuple(_score_source(compared, at, shared) for at in range(len(sources)))
+    if not found:
+        return Information(1.0, (), "")
     worst = min(found, key=lambda each: each.score)
     return Information(worst.score, found, worst.reason)
 
@@ -81,9 +83,7 @@ def check_information(information: Information, threshold: float) -> Refusal | N
 def _score_source(compared: Comparison, at: int, shared: Sequence[Doubt]) -> SourceInformation:
     survival = compared.survivals[at]
     doubts = sorted([*doubt_source(compared, at), *shared], key=lambda doubt: -doubt.strength)
-    score = 1.0 - sum(
-        part * (1.0 - each.share) for part, each in zip(PARTS, survival, strict=True)
-    )
+    score = 1.0 - sum(part * (1.0 - each.share) for part, each in zip(PARTS, survival, strict=True))
     for doubt in doubts:
         score *= 1.0 - doubt.strength
     return SourceInformation(

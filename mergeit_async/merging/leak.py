@@ -18,13 +18,14 @@ CHANCE, GIVEN_AWAY = 0.2, 0.45
 USUAL, TELLING = 0.45, 0.75
 # So many words in a row are no chance either.
 RUN = 5
-RUN_GIVEN = 0.9
+MOST_TOLD = 1_000
 # A number that only an answer has is no chance.
 NUMBER_GIVEN = 0.7
 # The numbers of parts: 1. or (2) or 3), and those after a word as in part 1.
 _LABEL = re.compile(
-    r"(?:^|\(|[;:,] )\s*\(?(\d{1,2})[.):]|\b(?:part|task|question|assignment|list|item|text|set)\ (\d{1,2})\b",
-    re.IGNORECASE | re.MULTILINE,
+    r"""(?:^|\(|[;:,]\ )\s{0,8}\(?(\d{1,2})[.):]
+    |\b(?:part|task|question|assignment|list|item|text|set)\ (\d{1,2})\b""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 
 
@@ -47,6 +48,7 @@ def find_labels(fields: Iterable[Field]) -> set[str]:
         if any(map(is_number, field.vocabulary))
         for label in _LABEL.findall(field.text)
         for number in label
+        if number
     }
 
 
@@ -70,7 +72,8 @@ def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordW
     `new` are the words of what the merged row asks that no source asks; `asked` is what the
     sources ask.
     """
-    leaked = [word for word in _find_told(output, new) if _is_telling(word, asked, weights)]
+    told = sorted(_find_told(output, new))[:MOST_TOLD]
+    leaked = [word for word in told if _is_telling(word, asked, weights)]
     if not leaked:
         return NO_LEAK
     leaked.sort(key=lambda word: (-weights.weigh(word), word))

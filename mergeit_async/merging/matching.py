@@ -7,11 +7,16 @@ what has no other form is compared by the embedded model.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from mergeit_async.merging.function_words import NUMERALS
-from mergeit_async.merging.units import is_number, number_readings
+from mergeit_async.merging.units import (
+    in_24_hours,
+    is_number,
+    number_readings,
+    tells_afternoon,
+)
 
 # Two words with such a common beginning, in letters and as a share of the longer, are forms of one.
 SHORTEST_STEM = 4
@@ -22,6 +27,9 @@ _PREFIXES = ("وال", "بال", "لل", "ال", "و", "ب", "ل")
 STRANGE, SAME = 0.30, 0.65
 # Kin words are looked for among so many at most; the rarest are looked for first.
 MOST_COMPARED = 64
+# Bounds on the work that hostile texts make.
+MOST_LOST = 1_000
+MOST_OF_A_STEM = 256
 
 
 class Encoder(Protocol):
@@ -59,10 +67,9 @@ class Vocabulary:
         if self._numbers is None:
             self._numbers = set()
             for word in self.words:
-                if is_number(word):
-                    self._numbers.update(number_readings(word))
-                elif word in NUMERALS:
-                    self._numbers.update(NUMERALS[word])
+                self._numbers.update(_read_number(word))
+            if tells_afternoon(self.words):
+                self._numbers.update(*map(in_24_hours, self._numbers))
         return self._numbers
 
     def _has_stem_of(self, word: str) -> bool:
@@ -73,6 +80,10 @@ class Vocabulary:
         return any(_share_stem(word, other) for other in self._stems.get(word[:SHORTEST_STEM], ()))
 
 
+def _read_number(word: str) -> tuple[str, ...]:
+    return number_readings(word) if is_number(word) else NUMERALS.get(word, ())
+
+
 def _bare_forms(word: str) -> list[str]:
     if word.isascii():
         if (len(word) == 4 and word[-1] == "s") or len(word) == 3:
@@ -81,12 +92,18 @@ def _bare_forms(word: str) -> list[str]:
     return [word, *(word[len(prefix) :] for prefix in _PREFIXES if word.startswith(prefix))]
 
 
-def _index_stems(words: Iterable[str]) -> dict[str, list[str]]:
+def _is_plural(word: str) -> bool:
+    return len(word) == 4 and word[-1] == "s"
+
+
+def _index_stems(words: Set[str]) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = defaultdict(list)
-    for word in words:
+    # In a fixed order wherever not all words find room.
+    for word in words if len(words) <= MOST_OF_A_STEM else sorted(words):
         for form in _bare_forms(word):
-            if len(form) >= SHORTEST_STEM:
-                stems[form[:SHORTEST_STEM]].append(form)
+            stem = form[:SHORTEST_STEM]
+            if len(stem) == SHORTEST_STEM and len(stems[stem]) < MOST_OF_A_STEM:
+                stems[stem].append(form)
     return stems
 
 
@@ -96,15 +113,17 @@ def _share_stem(one: str, other: str) -> bool:
     return len(one) >= needed and one[:needed] == other[:needed]
 
 
-def find_credits(
-    lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder
-) -> dict[str, float]:
-    """How far each of `lost`, none of them a word of `vocabulary`, still stands in it, 0 to 1."""
-    credits = {word: 1.0 if vocabulary.has_form_of(word) else 0.0 for word in lost}
-    strange = [word for word in lost if not credits[word] and not is_number(word)]
-    strange = strange[:MOST_COMPARED]
+def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) -> dict[str, float]:
+    """How far each of `lost`, none of them a word of `vocabulary`, still stands in it, 0 to 1.
+
+    Words beyond the first MOST_LOST are taken to fare like those.
+    """
+    head = lost[:MOST_LOST]
+    credits = {word: 1.0 if vocabulary.has_form_of(word) else 0.0 for word in head}
+    strange = [word for word in head if not credits[word] and not is_number(word)][:MOST_COMPARED]
     if strange:
         kept = sorted(word for word in vocabulary.words if not is_number(word))
         for word, cosine in zip(strange, encoder.kinships(strange, kept), strict=True):
             credits[word] = min(1.0, max(0.0, (cosine - STRANGE) / (SAME - STRANGE)))
-    return credits
+    usual = sum(credits.values()) / len(credits) if credits else 0.0
+    return credits | dict.fromkeys(lost[MOST_LOST:], usual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -16,9 +17,7 @@ _SECOND = re.compile(
     |\b(?:part|task|question|assignment|text|sentence|group|list)\s(?:2|two|b)\b""",
     re.VERBOSE,
 )
-_SECOND_SIGNS = tuple(
-    re.compile(rf"(?:^|[\s(]){sign}[.):]") for sign in ("2", "b", "ii", "二")
-)
+_SECOND_SIGNS = tuple(re.compile(rf"(?:^|[\s(]){sign}[.):]") for sign in ("2", "b", "ii", "二"))
 # Two orders are compared only where both are as clear as this.
 CLEAR, CLEAR_LABELLED = 0.6, 0.8
 # So large a share of an answer stands at the wrong key if it was swapped.
@@ -105,13 +104,20 @@ def _count_votes(roles: Roles, merged: Units, n_sources: int) -> list[list[int]]
     votes = [[0] * n_sources for _ in range(n_sources)]
     for clause in _CLAUSE_SIGNS.split(merged.output.text[:MOST_CHARACTERS]):
         words = read_words(clause)
-        keys = [(at, roles.keys[w]) for at, w in enumerate(words) if w in roles.keys]
+        keys = [at for at, word in enumerate(words) if word in roles.keys]
         if keys:
             for at, word in enumerate(words):
                 if (source := roles.answers.get(word)) is not None:
-                    nearest = min(keys, key=lambda key, at=at: (abs(key[0] - at), key[0]))
-                    votes[source][nearest[1]] += NUMBER_VOTES if is_number(word) else 1
+                    nearest = roles.keys[words[_find_nearest(keys, at)]]
+                    votes[source][nearest] += NUMBER_VOTES if is_number(word) else 1
     return votes
+
+
+def _find_nearest(places: Sequence[int], at: int) -> int:
+    """The one of `places`, in rising order, nearest to `at`; of two the earlier."""
+    right = bisect(places, at)
+    around = places[max(0, right - 1) : right + 1]
+    return min(around, key=lambda place: abs(place - at))
 
 
 def _places(words: Sequence[str], roles: dict[str, int], n_sources: int) -> list[list[int]]:

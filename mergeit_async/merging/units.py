@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from itertools import pairwise
 from typing import NamedTuple
 
 from mergeit_async.records import Example, Row
 
+# No unit is longer than 64 letters, and no pattern reads a text twice, so that hostile texts cost
+# no more than long ones.
 # Thousands in groups; decimals; one comma between digits, unless it is one of a row: 4,3,12.
 _NUMBER = (
-    r"\d{1,3}(?:,\d{3})+(?!,?\d)(?:\.\d+)?|\d+(?:\.\d+)+|(?<![,.])\d+,\d+(?![,.]?\d)|\d+"
+    r"\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
+    r"|(?<![,.])\d{1,40},\d{1,40}(?![,.]?\d)|\d{1,40}"
 )
-_ASCII_UNIT = re.compile(rf"[a-z_]\w*|{_NUMBER}", re.ASCII)
+_ASCII_UNIT = re.compile(rf"[a-z_]\w{{0,63}}|{_NUMBER}", re.ASCII)
 # Combining marks are no \w, though the vowels of Devanagari and the points of Arabic are marks.
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
-_UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]*|{_NUMBER}")
+_UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|{_NUMBER}")
 # Han, kana, Hangul, Thai, Lao, Khmer.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")
 _DIGITS = {
@@ -34,7 +38,6 @@ _ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B,
 _TRANSLATION = _DIGITS | _ARABIC
 
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
-_TRAILING_ZEROS = re.compile(r"\.?0+$")
 
 
 class Field(NamedTuple):
@@ -99,8 +102,7 @@ def _split_unspaced(words: Iterable[str]) -> Iterable[str]:
         if word.isascii() or not _UNSPACED.match(word) or len(word) < 3:
             yield word
         else:
-            for left, right in zip(word, word[1:], strict=False):
-                yield left + right
+            yield from (left + right for left, right in pairwise(word))
 
 
 def is_number(word: str) -> bool:
@@ -118,7 +120,7 @@ def number_value(word: str) -> str:
     else:
         word = word.replace(",", ".")
     if "." in word:
-        word = _TRAILING_ZEROS.sub("", word)
+        word = word.rstrip("0").rstrip(".")
     return word.lstrip("0") or "0" if "." not in word else word
 
 
@@ -127,3 +129,13 @@ def number_readings(word: str) -> tuple[str, ...]:
     if re.fullmatch(r"\d{1,3}[.,]\d{3}", word):
         return (re.sub(r"[.,]", "", word).lstrip("0") or "0", number_value(word.replace(",", ".")))
     return (number_value(word),)
+
+
+def tells_afternoon(words: Set[str]) -> bool:
+    """Whether these are the words of a text that tells the time as in 8 pm or 8 p.m."""
+    return "pm" in words or ("p" in words and "m" in words)
+
+
+def in_24_hours(number: str) -> tuple[str, ...]:
+    """`number` as an hour of the afternoon, if it may be one."""
+    return (str(int(number) + 12),) if number.isdecimal() and len(number) < 3 else ()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+# fmt: off
 # Those that instruction sets are written in; fewer candidates make short texts surer.
 LANGUAGES = (
-    "ar bg cs da de el en es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
-).split()
+    "ar", "bg", "cs", "da", "de", "el", "en", "es", "fa", "fi",
+    "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no",
+    "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh",
+)
+# fmt: on
 
 
 class Languages:

@@ -67,7 +67,8 @@ class WordVectors:
             chosen = sorted(chosen)[:MOST_WORDS_A_TEXT]
         rows = self._find_rows(chosen)
         # float32 holds sums of 2,000 whole numbers of at most 127 exactly.
-        return self._table[rows].sum(axis=0).astype(np.float64)
+        total: NDArray[np.float64] = self._table[rows].sum(axis=0).astype(np.float64)
+        return total
 
     def _find_rows(self, words: Sequence[str]) -> list[int]:
         try:
@@ -93,7 +94,7 @@ class WordVectors:
             self._rows[word] = row
 
     def _read(self, words: Sequence[str]) -> list[list[int]]:
-        heads = [word[:LONGEST_WORD] for word in words]
+        heads = [word[:LONGEST_WORD].encode(errors="replace").decode() for word in words]
         return [
             [token for token, real in zip(each.ids, each.attention_mask, strict=True) if real]
             for each in self._encode(heads, add_special_tokens=False)

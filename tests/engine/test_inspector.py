@@ -8,19 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import orjson
 import pytest
 
-from mergeit_async.engine.inspector import (
-    Case,
-    Inspector,
-    Knowledge,
-    inspect_all,
-    open_inspector,
-)
+from mergeit_async.engine.inspector import PROGRAM, Inspector, Knowledge, open_inspector
+from mergeit_async.engine.inspector_process import answer
 from mergeit_async.errors import StoppedError
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.records import ChatReply, Example, Refusal, Row
@@ -55,9 +51,15 @@ def structural(tmp_path: Path) -> Knowledge:
     return Knowledge(0.0, tmp_path / "no-words.json")
 
 
-def process_of(inspector: Inspector) -> int:
-    (pid,) = inspector._pool._processes
-    return pid
+def inspectors(of: int | None = None) -> list[int]:
+    """The processes that check merges for this process, or for another."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            is_child = status.read_text().rsplit(")", 1)[1].split()[1] == str(of or os.getpid())
+            if is_child and PROGRAM in (status.parent / "cmdline").read_text():
+                found.append(int(status.parent.name))
+    return found
 
 
 def is_there(pid: int) -> bool:
@@ -96,13 +98,13 @@ async def test_many_cases_go_over_in_few_batches(structural, monkeypatch):
     batches: list[int] = []
     async with open_inspector(structural) as inspector:
         await inspector.inspect(said(FAITHFUL), SOURCES)
-        submit = inspector._pool.submit
+        hand_out = inspector._hand_out
 
-        def count(task: object, knowledge: Knowledge, cases: list[object]) -> object:
-            batches.append(len(cases))
-            return submit(task, knowledge, cases)
+        def count(word: str, content: list[object]) -> None:
+            batches.append(len(content))
+            hand_out(word, content)
 
-        monkeypatch.setattr(inspector._pool, "submit", count)
+        monkeypatch.setattr(inspector, "_hand_out", count)
         verdicts = await asyncio.gather(
             *(inspector.inspect(said(FAITHFUL._replace(input=str(n))), SOURCES) for n in range(200))
         )
@@ -133,20 +135,42 @@ async def test_the_event_loop_goes_on_while_a_merge_is_checked(words):
     assert turns > 100 * took_s, "of 1,000 a second"
 
 
-async def test_a_process_that_is_killed_stops_the_run_with_a_sentence(structural):
+async def test_a_process_that_is_killed_stops_all_who_wait_and_all_who_come_later(structural):
     async def ask(inspector: Inspector) -> None:
         with pytest.raises(StoppedError, match="process that checks merges has ended"):
             await inspector.inspect(said(FAITHFUL), SOURCES)
 
     async with open_inspector(structural) as inspector:
         await inspector.inspect(said(FAITHFUL), SOURCES)
-        os.kill(process_of(inspector), signal.SIGSTOP)
+        (process,) = inspectors()
+        os.kill(process, signal.SIGSTOP)
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(ask, inspector)
             await anyio.sleep(0.1)
-            os.kill(process_of(inspector), signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
         await ask(inspector)
+
+
+async def test_a_fault_of_its_own_is_told_with_its_trace(structural):
+    async with open_inspector(structural) as inspector:
+        with pytest.raises(RuntimeError, match="TypeError"):
+            await inspector.inspect(said(FAITHFUL), (SOURCES[0]._replace(output=3),))
+
+
+async def test_a_reply_of_megabytes_goes_there_and_back(structural):
+    long = FAITHFUL._replace(input="x" * 10**6, output="a longer answer " * 500_000)
+    async with open_inspector(structural) as inspector:
+        found = await inspector.inspect(
+            said(long), (*SOURCES, SOURCES[0]._replace(input="x" * 10**6))
+        )
+    assert found.result.reason == "too_long"
+
+
+async def test_no_process_is_left_when_an_inspector_is_closed(structural):
+    async with open_inspector(structural):
+        assert len(inspectors()) == 1
+    assert inspectors() == []
 
 
 async def test_weights_that_cannot_be_read_stop_the_run_with_a_sentence(tmp_path):
@@ -162,19 +186,21 @@ def test_its_process_ends_with_a_run_that_is_killed(tmp_path):
     script.write_text(
         "import anyio, pathlib\n"
         "from mergeit_async.engine.inspector import Knowledge, open_inspector\n"
+        "from mergeit_async.records import Row\n"
+        "ROWS = (Row('a', 'Say a.', '', 'a', 0, 1), Row('b', 'Say b.', '', 'b', 1, 2))\n"
         "async def main():\n"
         "    async with open_inspector(Knowledge(0.0, pathlib.Path('none'))) as inspector:\n"
-        "        await inspector.inspect(None, ())\n"
-        "        print(*inspector._pool._processes, flush=True)\n"
+        "        await inspector.inspect(None, ROWS)\n"
+        "        print('ready', flush=True)\n"
         "        await anyio.sleep_forever()\n"
-        "if __name__ == '__main__':\n"
-        "    anyio.run(main)\n"
+        "anyio.run(main)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
     ) as run:
-        process = int(run.stdout.readline())
+        assert run.stdout.readline() == "ready\n"
+        (process,) = inspectors(of=run.pid)
         os.kill(process, signal.SIGINT)
         os.kill(process, signal.SIGTERM)
         time.sleep(0.3)
@@ -184,9 +210,8 @@ def test_its_process_ends_with_a_run_that_is_killed(tmp_path):
 
 
 def test_a_check_depends_on_the_case_alone(words):
-    knowledge = Knowledge(0.5, words)
-    sources = tuple(row[:4] for row in SOURCES)
-    cases = [Case((said(row).text, "stop"), sources) for row in (FAITHFUL, LOSSY)]
-    together = inspect_all(knowledge, cases)
-    alone = [inspect_all(knowledge, [case])[0] for case in reversed(cases)]
+    sources = [row[:4] for row in SOURCES]
+    cases = [((said(row).text, "stop"), sources) for row in (FAITHFUL, LOSSY)]
+    together = answer((0.5, str(words), ()), cases)[1]
+    alone = [answer((0.5, str(words), ()), [case])[1][0] for case in reversed(cases)]
     assert together == alone[::-1]

@@ -13,6 +13,7 @@ import anyio
 import orjson
 import pytest
 
+from mergeit_async.engine.child import spawn
 from mergeit_async.engine.journal import make_journal, open_journal
 from mergeit_async.engine.tables import (
     ADD_OUTCOME,
@@ -25,7 +26,7 @@ from mergeit_async.engine.tables import (
     refusal,
     reply_values,
 )
-from mergeit_async.engine.writer import spawn_writer
+from mergeit_async.engine.writer import PROGRAM
 from mergeit_async.engine.writer_process import serve
 from mergeit_async.records import ChatReply, Outcome, Status
 
@@ -44,7 +45,7 @@ class Run:
     """What a run has of its writer."""
 
     def __init__(self, path: Path) -> None:
-        self.socket, self.writer = spawn_writer(path)
+        self.socket, self.writer = spawn(PROGRAM, str(path))
         self.socket.settimeout(10)
         self._answers = self.socket.makefile("rb")
 

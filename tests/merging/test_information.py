@@ -1,0 +1,173 @@
+"""The information gate, on one merge and each way to spoil it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mergeit_async.merging.compose import compose
+from mergeit_async.merging.information import (
+    DEFAULT_THRESHOLD,
+    Information,
+    check_information,
+    measure_information,
+)
+from mergeit_async.merging.weights import WordWeights
+from mergeit_async.providers.word_vectors import WordVectors
+from mergeit_async.records import Example, Row
+
+SOURCES = (
+    Row(
+        "a",
+        "Summarise the text in one sentence.",
+        "The market of Elster has existed since 1926. Every Saturday some forty farmers from "
+        "the Vogtland sell cheese, honey and vegetables there.",
+        "Since 1926 some forty farmers have sold cheese, honey and vegetables at the market of "
+        "Elster every Saturday.",
+        0,
+        1,
+    ),
+    Row(
+        "b",
+        "Who designed the bridge of Elster, and how long is it?",
+        "",
+        "The bridge was designed by Helena Novak; it is 375 metres long.",
+        1,
+        2,
+    ),
+)
+QUESTION = (
+    "Say in one sentence what the text is about, and tell who designed the bridge of Elster and "
+    "what its length is."
+)
+ANSWER = (
+    "At the market of Elster around 40 farmers have been selling vegetables, honey and cheese on "
+    "Saturdays since 1926.\n\nThe bridge is 375 m long and a design by Helena Novak."
+)
+WEIGHTS = WordWeights.count(f"{r.instruction}\n{r.input}\n{r.output}" for r in SOURCES)
+
+
+def _measure(encoder: WordVectors, **changes: str) -> Information:
+    fields = {"instruction": QUESTION, "input": SOURCES[0].input, "output": ANSWER} | changes
+    return measure_information(Example(**fields), SOURCES, WEIGHTS, encoder)
+
+
+def test_a_free_merge_that_keeps_all_facts_passes(encoder: WordVectors) -> None:
+    information = _measure(encoder)
+
+    assert check_information(information, DEFAULT_THRESHOLD) is None
+    assert information.score == min(each.score for each in information.sources) > 0.7
+
+
+def test_a_composed_row_keeps_everything(encoder: WordVectors) -> None:
+    information = measure_information(compose(SOURCES), SOURCES, WEIGHTS, encoder)
+
+    assert information.score == 1.0 and information.reason == ""
+    for source in information.sources:
+        assert source.fields == {"instruction": 1.0, "input": 1.0, "output": 1.0}
+        assert source.missing == () and 0.3 < source.similarity <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes", "named"),
+    [
+        ("input_dropped", {"input": ""}, "source 1, input: "),
+        ("number_changed", {"output": ANSWER.replace("375", "357")}, "375"),
+        ("name_changed", {"output": ANSWER.replace("Novak", "Kovar")}, "novak"),
+        ("source_dropped", {"output": ANSWER.split("\n")[0]}, "source 2, output: "),
+        (
+            "topic_changed",
+            {
+                "output": ANSWER.split("\n")[0]
+                + "\n\nWhales breathe air through a blowhole and sing in deep oceans for hours.",
+            },
+            "source 2, output: ",
+        ),
+        ("answer_leaked", {"instruction": f"{QUESTION} (Helena Novak, 375)"}, "novak"),
+        ("cut_off", {"output": ANSWER[:-17]}, "breaks off"),
+        (
+            "language_changed",
+            {
+                "output": ANSWER.split("\n")[0]
+                + "\n\nDie Brücke wurde von Helena Novak entworfen und ist 375 Meter lang, was sie "
+                "zum Wahrzeichen der ganzen Gegend macht.",
+            },
+            "its own language",
+        ),
+    ],
+)
+def test_each_way_to_lose_something_is_refused_by_its_name(
+    encoder: WordVectors, reason: str, changes: dict[str, str], named: str
+) -> None:
+    refusal = check_information(_measure(encoder, **changes), DEFAULT_THRESHOLD)
+
+    assert refusal is not None
+    assert refusal.reason == reason
+    assert any(named in phrase for phrase in refusal.missing)
+
+
+def test_swapped_answers_are_refused(encoder: WordVectors) -> None:
+    sources = (
+        Row("a", "Name the capital.", "Mongolia", "Ulaanbaatar", 0, 1),
+        Row("b", "Name the capital.", "Peru", "Lima", 1, 2),
+    )
+    merged = Example("Name the capital of each.", "1. Mongolia\n2. Peru", "1. Lima\n2. Ulaanbaatar")
+
+    refusal = check_information(
+        measure_information(merged, sources, WEIGHTS, encoder), DEFAULT_THRESHOLD
+    )
+
+    assert refusal is not None and refusal.reason == "answers_swapped"
+
+
+def test_a_merge_that_obeyed_an_order_inside_a_row_is_refused(encoder: WordVectors) -> None:
+    merged = Example("Say hello.", "", "Hello! I have been told to ignore everything else.")
+
+    information = measure_information(merged, SOURCES, WEIGHTS, encoder)
+
+    assert check_information(information, DEFAULT_THRESHOLD) is not None
+
+
+def test_what_is_missing_is_named_in_short_phrases(encoder: WordVectors) -> None:
+    refusal = check_information(_measure(encoder, input="", output="Nothing."), DEFAULT_THRESHOLD)
+
+    assert refusal is not None
+    assert 0 < len(refusal.missing) <= 12
+    assert all(len(phrase) <= 120 for phrase in refusal.missing)
+
+
+def test_the_threshold_decides(encoder: WordVectors) -> None:
+    information = _measure(encoder)
+
+    assert check_information(information, information.score) is None
+    assert check_information(information, information.score + 0.001) is not None
+
+
+@pytest.mark.parametrize("empty", [Example("", "", ""), Example("Why?", "", "")])
+def test_empty_texts_have_a_defined_outcome(encoder: WordVectors, empty: Example) -> None:
+    nothing = Row("n", "", "", "", 0, 1)
+
+    assert measure_information(empty, (nothing, nothing), WEIGHTS, encoder).score == 1.0
+    assert measure_information(empty, SOURCES, WEIGHTS, encoder).score < DEFAULT_THRESHOLD
+    assert measure_information(empty, (), WEIGHTS, encoder).score == 1.0
+
+
+def test_equal_sources_need_to_be_told_once_only(encoder: WordVectors) -> None:
+    row = SOURCES[0]
+    merged = Example(row.instruction, row.input, row.output)
+
+    assert measure_information(merged, (row, row), WEIGHTS, encoder).score == 1.0
+
+
+@pytest.mark.parametrize(
+    "piece", ["lorem ipsum 12 Dolor, ", "1,111,", "a1b2", "日本語", "(Ab. ", "\ud800x "]
+)
+def test_a_megabyte_takes_about_a_second_at_most(encoder: WordVectors, piece: str) -> None:
+    long = piece * (1_000_000 // len(piece))
+    merged = Example("Read it.", long[: len(long) // 2], f"Yes, 15 times. {long}")
+    start = time.process_time()
+
+    measure_information(merged, (Row("l", "Read it.", long, long[3:], 0, 1),), WEIGHTS, encoder)
+
+    assert time.process_time() - start < 3.0
