@@ -25,6 +25,7 @@ from report import parser_of, publish
 from sklearn.metrics import roc_auc_score
 
 from mergeit_async.merging.compose import compose
+from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.gate import check_merge
 from mergeit_async.merging.information import (
     DEFAULT_THRESHOLD,
@@ -33,6 +34,7 @@ from mergeit_async.merging.information import (
     measure_information,
 )
 from mergeit_async.merging.parse import parse_reply
+from mergeit_async.merging.units import read_words
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.providers.embeddings import load_embedder
 from mergeit_async.providers.word_vectors import WordVectors
@@ -45,8 +47,11 @@ LABELLED = Path(__file__).with_name("gate")
 SETS = ("dev", "heldout")
 N_JOINS = 5_000
 REPEATS = 3
-# A published merge comes from the two rows nearest to it, if they are as near as this.
-NEAR = 0.75
+# In the published file the merged rows come first; the rest are unchanged Alpaca rows.
+N_MERGED = 1_219
+# A published merge probably comes from the two rows nearest to it, if they are as near as this and
+# it asks with such a share of their words.
+NEAR, ASKED = 0.75, 0.75
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -142,7 +147,7 @@ def measure_published(
     these sources are only relatives of the true ones.
     """
     known = {_fields_of(row) for row in rows}
-    merges = [row for row in published if _fields_of(row) not in known]
+    merges = [row for row in published[:N_MERGED] if _fields_of(row) not in known]
     found = [
         (merge, sources)
         for merge, sources in zip(merges, find_sources(merges, rows), strict=True)
@@ -168,15 +173,22 @@ def measure_published(
 
 
 def find_sources(merges: Sequence[Record], rows: Sequence[Record]) -> list[tuple[Row, ...]]:
-    """For each merge the two rows of the sample nearest to it, of those that are near at all."""
+    """For each merge the rows of the sample, two at most, that it probably comes from."""
     embedder = load_embedder("wordllama")
     space = embedder.embed([_question_of(row) for row in rows])
     sources = []
-    for vector in embedder.embed([_question_of(merge) for merge in merges]):
+    vectors = embedder.embed([_question_of(merge) for merge in merges])
+    for merge, vector in zip(merges, vectors, strict=True):
         cosines = space @ vector
         nearest = np.argsort(-cosines, kind="stable")[:2]
-        sources.append(tuple(_as_row(rows[at]) for at in nearest if cosines[at] >= NEAR))
+        near = [rows[at] for at in nearest if cosines[at] >= NEAR]
+        sources.append(tuple(_as_row(row) for row in near if _is_asked(row, merge)))
     return sources
+
+
+def _is_asked(row: Record, merge: Record) -> bool:
+    words = set(read_words(_question_of(row))) - FUNCTION_WORDS
+    return len(words & set(read_words(_question_of(merge)))) >= ASKED * len(words)
 
 
 def _measure(

@@ -70,7 +70,10 @@ OPTIONS = (
 )
 
 
-JUDGED = (*OPTIONS, "--judge", "sim-judge")
+JUDGED = (
+    *("--model", "sim-merge", "--per-cluster", "all", "--threshold", "0.3", "--judge", "sim-judge"),
+    *("--limit", "150", "--max-in-flight", "12", "--timeout", "0.5", "--max-tries", "30"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +217,7 @@ def judging() -> Iterator[Simulator]:
     """A server of merges that are flawed, repairs that fail and scores that cannot be read."""
     settings = replace(
         SIMULATOR,
+        fault_rate=0.04,
         flaw_rate=0.3,
         repair_failure_rate=0.5,
         judge_faults={"prose": 0.1, "out_of_range": 0.05, "no_logprobs": 0.1},

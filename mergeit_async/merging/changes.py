@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS
-from mergeit_async.merging.matching import Encoder, Vocabulary
-from mergeit_async.merging.units import (
-    Field,
-    Units,
-    in_24_hours,
-    is_number,
-    number_readings,
-    tells_afternoon,
-)
+from mergeit_async.merging.matching import Encoder
+from mergeit_async.merging.strangers import Area, find_names, kind_of
+from mergeit_async.merging.units import Field, is_number, number_readings
 from mergeit_async.merging.weights import WordWeights
 
 # How sure a change is: the strange unit stands between the same two neighbours; beside one of
 # them; or only somewhere in the same field.
-BETWEEN, BESIDE, BESIDE_FUNCTION_WORD, SOMEWHERE = 1.0, 0.9, 0.6, 0.35
-# Ordinary words are reworded all the time, also in the same place.
-REWORDED, REPLACED = 0.2, 0.85
+BETWEEN, BETWEEN_FUNCTION_WORDS = 1.0, 0.75
+BESIDE, BESIDE_FUNCTION_WORD, SOMEWHERE = 0.9, 0.6, 0.35
+# Somewhere, where no more names are new than are lost; numbers come and go as labels of items.
+INSTEAD = 0.62
+# An identifier in the same place is another one; an ordinary word may be a rewording.
+REPLACED, REWORDED = 0.85, 0.5
 # The cosine of two words, above which one may be a rewording of the other.
 KIN = 0.2
 LEAST_LETTERS = 3
+# So many signs of a program, and words are identifiers, of which no rewording is expected.
+_CODE = re.compile(r"[{}=;<>\\|]|\w\(|/\w|_\w|\s--?\w")
+SIGNS_OF_CODE = 3
+# For one lost unit so many new ones are plausible; a merge that adds much has strangers beside
+# anything.
+CROWD = 2.0
 CONTENT_WEIGHT = 0.3
-# Labels of parts: 1. or (1) or 2) at the beginning of a line or in brackets.
-LARGEST_LABEL = 20
 # Bounds on the work that hostile texts make.
-MOST_NEW, MOST_STRANGERS, MOST_WORDS = 1_000, 100, 20_000
+MOST_LOST, MOST_WORDS = 1_000, 20_000
 EDGE = ""
-# A capital inside a sentence: not after its end, a line's beginning, an opening quote or bracket.
-# After an initial, a comma or the beginning of a value, a capital is one of a name as well.
-_NAME = re.compile(r"(?:(?<=[\w,&/–-] )|(?<=\b[A-Z]\. ))[\"“«(]?([^\W\d_a-zß-öø-ÿа-я]\w+)")
 
 
 class Change(NamedTuple):
@@ -46,77 +45,37 @@ class Change(NamedTuple):
     kind: str
 
 
-class Strangers(NamedTuple):
-    """Units of a merged field that no source has, with their kinds, by place."""
-
-    field: Field
-    places: tuple[tuple[int, str], ...]
-
-
-def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers]:
-    """The units of `fields` that are no form of a `known` one."""
-    return [found for field in fields if (found := _find_strange(field, known)).places]
-
-
-def _find_strange(field: Field, known: Vocabulary) -> Strangers:
-    new = sorted(field.vocabulary - known.words)[:MOST_NEW]
-    strange = {word for word in new if not known.has_form_of(word)}
-    if tells_afternoon(field.vocabulary):
-        strange -= {word for word in strange if not known.numbers.isdisjoint(in_24_hours(word))}
-    if not strange:
-        return Strangers(field, ())
-    names = find_names(field.text)
-    places = [(at, _kind_of(w, names)) for at, w in enumerate(field.words) if w in strange]
-    return Strangers(field, tuple(places[:MOST_STRANGERS]))
-
-
-def find_names(text: str) -> set[str]:
-    """The words, without case, that are written with a capital inside a sentence."""
-    names = {name.casefold() for name in _NAME.findall(text)}
-    return names - FUNCTION_WORDS
-
-
-def _kind_of(word: str, names: set[str]) -> str:
-    if is_number(word):
-        return "number"
-    return "name" if word in names else "word"
-
-
 def find_changes(
-    strangers: Sequence[Strangers],
-    source_fields: Sequence[Field],
-    area: Vocabulary,
-    weights: WordWeights,
-    encoder: Encoder,
+    fields: Sequence[Field], area: Area, weights: WordWeights, encoder: Encoder
 ) -> list[Change]:
-    """The units of `source_fields` in whose place one of `strangers` stands in `area`."""
-    if not strangers:
+    """The units of `fields`, of one source, in whose place a stranger stands in `area`."""
+    if not area.strangers:
         return []
-    contexts = _Contexts(source_fields, area)
+    contexts = _Contexts(fields, area)
     return [
         change
-        for field, places in strangers
+        for field, places in area.strangers
         for at, kind in places
         if (change := contexts.explain(field.words, at, kind, weights, encoder))
     ]
 
 
-def find_moved(
-    fields: Sequence[Field], merged: Sequence[Field], sources: Sequence[Units]
-) -> list[Change]:
-    """Numbers of `fields` in whose place `merged` has another one that the sources know too.
+def find_moved(fields: Sequence[Field], area: Area) -> list[Change]:
+    """Numbers of `fields` in whose place `area` has another one that the sources know too.
 
     The place is that between two words; no source may have the other number there.
     """
-    theirs = _places_of_numbers(merged)
+    theirs = _places_of_numbers(area.merged)
     ours = {place: old for place, old in _places_of_numbers(fields).items() if place in theirs}
     if all(old & theirs[place] for place, old in ours.items()):
         return []
-    allowed = _places_of_numbers(field for row in sources for field in row)
+    allowed = _places_of_numbers(area.sources)
     return [
         Change(min(old), min(new), BETWEEN, "number")
         for place, old in sorted(ours.items())
-        if not old & theirs[place] and (new := theirs[place] - allowed[place])
+        if not old & theirs[place]
+        and any(map(area.lacks, old))
+        and (new := theirs[place] - allowed.get(place, set()))
     ]
 
 
@@ -135,13 +94,21 @@ def _places_of_numbers(fields: Iterable[Field]) -> dict[tuple[str, str], set[str
 class _Contexts:
     """The units of a source by their neighbours, and those that are lost."""
 
-    def __init__(self, fields: Sequence[Field], area: Vocabulary) -> None:
+    def __init__(self, fields: Sequence[Field], area: Area) -> None:
+        self._area = area
+        self._is_code = sum(len(_CODE.findall(field.text)) for field in fields) >= SIGNS_OF_CODE
         self._between: dict[tuple[str, str], str] = {}
         self._beside: dict[tuple[int, str], list[str]] = {}
-        new = set().union(*(field.vocabulary for field in fields)) - area.words
-        lost = {word for word in sorted(new)[:MOST_NEW] if not area.has_form_of(word)}
+        new = set().union(*(field.vocabulary for field in fields)) - area.vocabulary.words
+        known = area.vocabulary.has_form_of
+        lost = {word for word in sorted(new)[:MOST_LOST] if not known(word)}
         self._names = set().union(*(find_names(field.text) for field in fields))
-        self._lost = {word: _kind_of(word, self._names) for word in sorted(lost)}
+        self._lost = {word: kind_of(word, self._names) for word in sorted(lost)}
+        self._n_lost = Counter(self._lost.values())
+        strange = {
+            (each.field.words[at], kind) for each in area.strangers for at, kind in each.places
+        }
+        self._n_new = Counter(kind for _, kind in strange)
         for field in fields:
             self._read(field.words)
 
@@ -160,29 +127,49 @@ class _Contexts:
         new = words[at]
         previous, following = _neighbours(words, at)
         old = self._between.get((previous, following))
-        if old and (previous or following) and is_number(old) == is_number(new):
-            if _stands_between(words, previous, old, following):
+        if old and (previous or following) and self._fits(old, kind):
+            if not self._area.lacks(old) or _stands_between(words, previous, old, following):
                 return None
-            return self._replace(old, new, kind, encoder)
-        if kind == "word":
-            return None
-        for side, neighbour in ((-1, previous), (1, following)):
+            content = max(map(weights.weigh, (previous, following))) >= CONTENT_WEIGHT
+            return self._replace(old, new, kind, content, encoder)
+        return None if kind == "word" else self._find_lost(words, at, kind, weights)
+
+    def _find_lost(
+        self, words: Sequence[str], at: int, kind: str, weights: WordWeights
+    ) -> Change | None:
+        """The lost unit of the same kind that stood beside the same word, or else any."""
+        new = words[at]
+        n_lost, n_new = self._n_lost[kind], self._n_new[kind]
+        plausible = min(1.0, CROWD * n_lost / n_new)
+        for side, neighbour in zip((-1, 1), _neighbours(words, at), strict=True):
             for old in self._beside.get((side, neighbour), ()) if neighbour else ():
                 if self._lost[old] == kind and not _is_short_for(old, new):
                     content = weights.weigh(neighbour) >= CONTENT_WEIGHT
-                    return Change(old, new, BESIDE if content else BESIDE_FUNCTION_WORD, kind)
+                    strength = BESIDE if content else BESIDE_FUNCTION_WORD
+                    return Change(old, new, strength * plausible, kind)
         same = (o for o, its in self._lost.items() if its == kind and not _is_short_for(o, new))
-        old = next(same, None)
-        return Change(old, new, SOMEWHERE, kind) if old else None
+        any_lost = next(same, None)
+        is_instead = kind == "name" and n_lost >= n_new
+        somewhere = INSTEAD if is_instead else SOMEWHERE * plausible
+        return Change(any_lost, new, somewhere, kind) if any_lost else None
 
-    def _replace(self, old: str, new: str, kind: str, encoder: Encoder) -> Change | None:
-        if kind == "word" and old in self._names:
-            kind = "name"
-        if kind != "word":
-            return Change(old, new, BETWEEN, kind)
+    def _fits(self, old: str, kind: str) -> bool:
+        """Whether a stranger of `kind` may be what became of `old`; a name only of a name."""
+        if kind == "name":
+            return old in self._names
+        return is_number(old) == (kind == "number")
+
+    def _replace(
+        self, old: str, new: str, kind: str, content: bool, encoder: Encoder
+    ) -> Change | None:
+        """That `new` stands where `old` did, beside a word of `content` or none."""
+        if kind == "number" or old in self._names:
+            kind = "number" if kind == "number" else "name"
+            return Change(old, new, BETWEEN if content else BETWEEN_FUNCTION_WORDS, kind)
         telling = min(len(old), len(new)) >= LEAST_LETTERS and old not in FUNCTION_WORDS
-        strange = telling and encoder.kinships([old], [new])[0] < KIN
-        return Change(old, new, REPLACED if strange else REWORDED, kind)
+        if not telling or not content or encoder.kinships([old], [new])[0] >= KIN:
+            return None
+        return Change(old, new, REPLACED if self._is_code else REWORDED, "word")
 
 
 def _neighbours(words: Sequence[str], at: int) -> tuple[str, str]:

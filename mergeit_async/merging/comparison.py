@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
 
-from mergeit_async.merging.changes import Strangers, find_strangers
 from mergeit_async.merging.leak import find_labels
 from mergeit_async.merging.matching import Encoder, Vocabulary
 from mergeit_async.merging.order import Roles, measure_swaps
+from mergeit_async.merging.strangers import Area, find_strangers
 from mergeit_async.merging.survival import FULL, Survival, join_survivals, measure_survival
 from mergeit_async.merging.units import Field, Units, read_row
 from mergeit_async.merging.weights import WordWeights
@@ -61,12 +61,17 @@ class Comparison:
         return Vocabulary(self.asked_before.words.union(*outputs))
 
     @cached_property
-    def strangers_asked(self) -> list[Strangers]:
-        return find_strangers((self.merged.instruction, self.merged.input), self.known)
+    def questions(self) -> Area:
+        """What is asked and given."""
+        merged = (self.merged.instruction, self.merged.input)
+        sources = [field for row in self.sources for field in (row.instruction, row.input)]
+        return Area(merged, sources, self.asked, find_strangers(merged, self.known))
 
     @cached_property
-    def strangers_answered(self) -> list[Strangers]:
-        return find_strangers((self.merged.output,), self.known)
+    def answers(self) -> Area:
+        merged = (self.merged.output,)
+        sources = [row.output for row in self.sources]
+        return Area(merged, sources, self.answered, find_strangers(merged, self.known))
 
     @cached_property
     def swaps(self) -> list[float]:

@@ -11,6 +11,7 @@ from mergeit_async.merging.ending import measure_break
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.language import find_foreign
 from mergeit_async.merging.leak import find_run, measure_leak
+from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field
 
 # Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
@@ -75,7 +76,7 @@ def _doubt_end(compared: Comparison) -> Iterator[Doubt]:
 def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
     if all(each.share > 1.0 - LEAST_LOSS for row in compared.survivals for each in row):
         return
-    strangers = [*compared.strangers_asked, *compared.strangers_answered]
+    strangers = [*compared.questions.strangers, *compared.answers.strangers]
     strange = {each.field.words[at] for each in strangers for at, _ in each.places}
     fields = [each.field for each in strangers]
     sources = [field for row in compared.sources for field in row]
@@ -132,9 +133,7 @@ def _estrange(compared: Comparison, at: int) -> float:
 
 def _name_loss(compared: Comparison, at: int, question_share: float) -> str:
     """Whether another answer stands where the lost one should, or nothing does."""
-    strangers = {
-        each.field.words[i] for each in compared.strangers_answered for i, _ in each.places
-    }
+    strangers = {each.field.words[i] for each in compared.answers.strangers for i, _ in each.places}
     lost = compared.survivals[at][2].lost
     weigh = compared.weights.weigh_all
     if weigh(strangers) > REPLACED * weigh(lost):
@@ -144,20 +143,22 @@ def _name_loss(compared: Comparison, at: int, question_share: float) -> str:
 
 def _doubt_changes(compared: Comparison, at: int) -> Iterator[Doubt]:
     row = compared.sources[at]
-    tools = compared.weights, compared.encoder
-    asked, answered = compared.asked, compared.answered
-    fields = (row.instruction, row.input)
-    questions = find_changes(compared.strangers_asked, fields, asked, *tools)
-    answers = find_changes(compared.strangers_answered, (row.output,), answered, *tools)
-    questions += find_moved(fields, compared.merged[:2], compared.sources)
-    answers += find_moved((row.output,), compared.merged[2:], compared.sources)
+    questions = _find_all_changes((row.instruction, row.input), compared.questions, compared)
+    answers = _find_all_changes((row.output,), compared.answers, compared)
     for kind, reason in CHANGED:
         found = [change for change in (*questions, *answers) if change.kind == kind]
         if found:
             yield _as_doubt(found, reason, MOST_BY_LOSS)
-    if words := [change for change in answers if change.kind == "word" and change.strength > 0.5]:
+    if words := [change for change in answers if change.kind == "word"]:
         share = _ramp(compared.survivals[at][2].share, VERBATIM)
         yield _as_doubt(words, "name_changed", MOST_BY_WORD * share)
+
+
+def _find_all_changes(
+    fields: Sequence[Field], area: Area, compared: Comparison
+) -> Sequence[Change]:
+    changes = find_changes(fields, area, compared.weights, compared.encoder)
+    return [*changes, *find_moved(fields, area)]
 
 
 def _as_doubt(changes: Sequence[Change], reason: str, most: float) -> Doubt:

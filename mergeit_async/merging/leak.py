@@ -17,10 +17,10 @@ CHANCE, GIVEN_AWAY = 0.2, 0.45
 # The weight of words that anybody may use, and of those that only who knows the answer does.
 USUAL, TELLING = 0.45, 0.75
 # So many words in a row are no chance either.
-RUN = 5
+RUN = 7
 MOST_TOLD = 1_000
-# A number that only an answer has is no chance.
-NUMBER_GIVEN = 0.7
+# A number that only an answer has is no chance, if it is a fair share of it.
+NUMBER_GIVEN, CHANCE_NUMBER = 0.7, 0.1
 # The numbers of parts: 1. or (2) or 3), and those after a word as in part 1.
 _LABEL = re.compile(
     r"""(?:^|\(|[;:,]\ )\s{0,8}\(?(\d{1,2})[.):]
@@ -80,7 +80,7 @@ def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordW
     content = [word for word in output.vocabulary if weights.weigh(word) >= LEAST_WEIGHT]
     share = weights.weigh_all(leaked) / weights.weigh_all(content)
     strength = _ramp(share, CHANCE, GIVEN_AWAY) * _ramp(weights.weigh(leaked[0]), USUAL, TELLING)
-    if any(map(is_number, leaked)):
+    if share >= CHANCE_NUMBER and any(map(is_number, leaked)):
         strength = max(strength, NUMBER_GIVEN)
     return Leak(strength, tuple(leaked))
 

@@ -15,7 +15,7 @@ LANGUAGES = (
 
 
 class Languages:
-    """The model, loaded when it is first asked: it takes half a second and some 80 MB."""
+    """The model, loaded when it is first asked: it takes half a second and some 100 MB."""
 
     def __init__(self) -> None:
         self._model: object | None = None

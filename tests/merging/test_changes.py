@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from mergeit_async.merging.changes import Change, find_changes, find_moved, find_names
-from mergeit_async.merging.changes import find_strangers as strangers_in
+from mergeit_async.merging.changes import Change, find_changes, find_moved
 from mergeit_async.merging.matching import Vocabulary
-from mergeit_async.merging.units import read_field, read_row
+from mergeit_async.merging.strangers import Area, find_strangers
+from mergeit_async.merging.units import Field, read_field
 from mergeit_async.merging.weights import WordWeights
-from mergeit_async.records import Example
 from tests.merging.encoder import ToyEncoder
 
 WEIGHTS = WordWeights.count([])
 
 
+def _area(merged: str, *sources: Field) -> Area:
+    theirs = read_field(merged)
+    known = Vocabulary(set().union(*(field.vocabulary for field in sources)))
+    strangers = find_strangers([theirs], known)
+    return Area((theirs,), sources, Vocabulary(theirs.vocabulary), strangers)
+
+
 def _find(source: str, merged: str) -> list[Change]:
-    ours, theirs = read_field(source), read_field(merged)
-    strangers = strangers_in([theirs], Vocabulary(ours.vocabulary))
-    area = Vocabulary(theirs.vocabulary)
-    return find_changes(strangers, [ours], area, WEIGHTS, ToyEncoder())
+    ours = read_field(source)
+    return find_changes([ours], _area(merged, ours), WEIGHTS, ToyEncoder())
 
 
 def _strongest(source: str, merged: str) -> Change | None:
@@ -71,20 +75,24 @@ def test_a_number_that_is_only_left_out_is_no_change() -> None:
 
 
 def test_a_number_that_another_source_knows_is_found_in_the_wrong_place() -> None:
-    first = read_row(Example("Name it.", "", "It boils at 78 degrees today."))
-    second = read_row(Example("Count it.", "", "There are 12 months."))
-    merged = read_field("It boils at 12 degrees today. There are 12 months.")
+    first = read_field("It boils at 78 degrees today.")
+    second = read_field("There are 12 months.")
+    area = _area("It boils at 12 degrees today. There are 12 months.", first, second)
 
-    moved = find_moved([first.output], [merged], [first, second])
-
-    assert [(each.old, each.new) for each in moved] == [("78", "12")]
-    assert find_moved([second.output], [merged], [first, second]) == []
+    assert [(each.old, each.new) for each in find_moved([first], area)] == [("78", "12")]
+    assert find_moved([second], area) == []
 
 
-def test_names_are_the_capitals_inside_sentences() -> None:
-    assert find_names('Dear Anna, we met J. Smith in "Old Town". Then it rained.') == {
-        "anna",
-        "smith",
-        "old",
-        "town",
-    }
+def test_an_old_number_that_still_stands_as_often_is_not_changed() -> None:
+    source = "The side is 5 cm long."
+
+    assert _find(source, "First, the side is 20 cm long. Then, the side is 5 cm long.") == []
+
+
+def test_many_strangers_make_a_change_less_likely() -> None:
+    source = "It was written in Paris by Anna Seghers."
+    one = _strongest(source, "It was written in Paris by Maria Luisa.")
+    crowd = "We read of Plato, of Homer, of Virgil, of Dante, of Goethe, and of Maria Luisa."
+    many = _strongest(source, f"It is from Paris. {crowd}")
+
+    assert one is not None and many is not None and many.strength < one.strength

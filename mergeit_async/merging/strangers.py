@@ -1,0 +1,73 @@
+"""What is new in a merged row: units that no source has in any form, by kind and place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mergeit_async.merging.function_words import FUNCTION_WORDS
+from mergeit_async.merging.matching import Vocabulary
+from mergeit_async.merging.units import Field, in_24_hours, is_number, tells_afternoon
+
+# Bounds on the work that hostile texts make.
+MOST_NEW, MOST_STRANGERS = 1_000, 100
+# A capital inside a sentence: not after its end, a line's beginning, an opening quote or bracket.
+# After an initial, a comma or the beginning of a value, a capital is one of a name as well.
+_NAME = re.compile(r"(?:(?<=[\w,&/–-] )|(?<=\b[A-Z]\. ))[\"“«(]?([^\W\d_a-zß-öø-ÿа-я]\w+)")
+
+# At the beginning of a sentence it takes a second capital to tell.
+_FIRST_NAME = re.compile(r"(?:\A|[.!?:]\s|\n)([A-ZÀ-ÖØ-Þ][\w-]+)(?= [A-ZÀ-ÖØ-Þ]\w)")
+
+
+class Strangers(NamedTuple):
+    """Units of a merged field that no source has, with their kinds, by place."""
+
+    field: Field
+    places: tuple[tuple[int, str], ...]
+
+
+class Area(NamedTuple):
+    """The questions or the answers: of the merged row, and of all its sources.
+
+    `strangers` are those in the merged fields.
+    """
+
+    merged: Sequence[Field]
+    sources: Sequence[Field]
+    vocabulary: Vocabulary
+    strangers: Sequence[Strangers]
+
+    def lacks(self, word: str) -> bool:
+        """Whether `word` stands less often in the merged fields than in those of the sources."""
+        kept = sum(field.words.count(word) for field in self.merged)
+        return kept < sum(field.words.count(word) for field in self.sources)
+
+
+def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers]:
+    """The units of `fields` that are no form of a `known` one."""
+    return [found for field in fields if (found := _find_strange(field, known)).places]
+
+
+def _find_strange(field: Field, known: Vocabulary) -> Strangers:
+    new = sorted(field.vocabulary - known.words)[:MOST_NEW]
+    strange = {word for word in new if not known.has_form_of(word)}
+    if tells_afternoon(field.vocabulary):
+        strange -= {word for word in strange if not known.numbers.isdisjoint(in_24_hours(word))}
+    if not strange:
+        return Strangers(field, ())
+    names = find_names(field.text)
+    places = [(at, kind_of(w, names)) for at, w in enumerate(field.words) if w in strange]
+    return Strangers(field, tuple(places[:MOST_STRANGERS]))
+
+
+def find_names(text: str) -> set[str]:
+    """The words, without case, that are written with a capital inside a sentence."""
+    names = {name.casefold() for name in (*_NAME.findall(text), *_FIRST_NAME.findall(text))}
+    return names - FUNCTION_WORDS
+
+
+def kind_of(word: str, names: set[str]) -> str:
+    if is_number(word):
+        return "number"
+    return "name" if word in names else "word"
