@@ -22,7 +22,7 @@ DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 MINILM_THRESHOLD = 0.55
 WORDLLAMA_THRESHOLD = 0.60
 # The least that a merge keeps of each source: tuned on bench/gate/dev.jsonl (bench/gate.py).
-MIN_INFORMATION = 0.5
+MIN_INFORMATION = 0.46
 NO_REPAIR = "none"
 
 StructuredOutput = Literal["auto", "json_schema", "json_object", "text"]

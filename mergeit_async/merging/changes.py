@@ -180,7 +180,7 @@ def _neighbours(words: Sequence[str], at: int) -> tuple[str, str]:
 
 
 def _is_short_for(one: str, other: str) -> bool:
-    return len(one) < 3 and other.startswith(one[0])
+    return len(one) < 3 and other.startswith(one[0]) and not is_number(one)
 
 
 def _stands_between(words: Sequence[str], previous: str, word: str, following: str) -> bool:

@@ -9,8 +9,10 @@ from mergeit_async.merging.changes import Change, find_changes, find_moved
 from mergeit_async.merging.comparison import Comparison
 from mergeit_async.merging.ending import measure_break
 from mergeit_async.merging.function_words import FUNCTION_WORDS
+from mergeit_async.merging.hint import find_added, find_remark
 from mergeit_async.merging.language import find_foreign
 from mergeit_async.merging.leak import find_run, measure_leak
+from mergeit_async.merging.replaced import find_renumbered, find_replaced
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field
 
@@ -18,6 +20,9 @@ from mergeit_async.merging.units import Field
 INPUT_LOSS = (0.4, 0.75)
 OUTPUT_LOSS = (0.4, 0.75)
 SWAP = (0.2, 0.6)
+# By how much one source's question and answer together are kept worse than another's: a style that
+# rewords does so with all of them.
+LEFT_BEHIND = (0.7, 1.0)
 # A word that was replaced tells something where nearly all other words were kept.
 VERBATIM = (0.75, 0.95)
 # A style that rewords all rewords the answers of the other sources as well: so much of the loss
@@ -34,6 +39,8 @@ LEAST_LOSS = 0.2
 # No doubt is certain, so that a score tells how many there are.
 MOST = 0.95
 MOST_BY_WORD, MOST_BY_LOSS = 0.75, 0.9
+# A remark in the question, or in material that else is kept.
+BY_HINT, MATERIAL_KEPT = 0.5, 0.95
 # A run of an answer in the question holds some words that no source asks.
 RUN_SIGNS = 2
 CHANGED = (("number", "number_changed"), ("name", "name_changed"))
@@ -53,8 +60,8 @@ class Doubt(NamedTuple):
 def doubt_whole(compared: Comparison) -> list[Doubt]:
     """The doubts that concern the merged row as a whole."""
     if compared.holds_all:
-        return []
-    return [*_doubt_end(compared), *_doubt_language(compared)]
+        return list(_doubt_hints(compared))
+    return [*_doubt_end(compared), *_doubt_language(compared), *_doubt_hints(compared)]
 
 
 def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
@@ -86,15 +93,27 @@ def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
         yield Doubt(MOST * foreign.strength, "language_changed", (phrase,))
 
 
+def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
+    """A remark alone is no reason to refuse a merge, but it makes any other weigh more."""
+    merged = (compared.merged.instruction, compared.merged.input)
+    sources = [field for row in compared.sources for field in (row.instruction, row.input)]
+    if remark := find_remark(merged, sources, compared.asked_before):
+        yield Doubt(BY_HINT, "answer_leaked", (f": a question without the remark '{remark}'",))
+    if all(row[1].share > MATERIAL_KEPT for row in compared.survivals):
+        if added := find_added(compared.merged.input, compared.asked_before):
+            phrase = f", input: without what was added to it: {', '.join(added[:5])}"
+            yield Doubt(BY_HINT, "answer_leaked", (phrase,))
+
+
 def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     output = compared.sources[at].output
-    told = compared.new_asked & output.vocabulary
-    if not told:
+    if compared.new_asked <= FUNCTION_WORDS:
         return
     leak = measure_leak(output, compared.new_asked, compared.asked_before, compared.weights)
     phrase = f": a question without its answer {', '.join(leak.words[:5])}"
     yield Doubt(MOST_BY_LOSS * leak.strength, "answer_leaked", (phrase,))
-    if len(told - FUNCTION_WORDS) >= RUN_SIGNS and (run := _find_run(compared, output)):
+    told = (compared.new_asked & output.vocabulary) - FUNCTION_WORDS
+    if len(told) >= RUN_SIGNS and (run := _find_run(compared, output)):
         phrase = f": a question without its answer '{run}'"
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
 
@@ -120,6 +139,16 @@ def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
         loss += _estrange(compared, at)
         strength = MOST_BY_LOSS * _ramp(loss, OUTPUT_LOSS)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))
+    behind = _fall_behind(compared, at, 0) + _fall_behind(compared, at, 2)
+    if behind > LEFT_BEHIND[0]:
+        strength = MOST_BY_LOSS * _ramp(behind, LEFT_BEHIND)
+        yield Doubt(strength, _name_loss(compared, at, instruction.share))
+
+
+def _fall_behind(compared: Comparison, at: int, field: int) -> float:
+    """How much less of this source's instruction (0) or output (2) is kept than of another's."""
+    kept = [row[field].share for row in compared.survivals]
+    return max(kept) - kept[at]
 
 
 def _estrange(compared: Comparison, at: int) -> float:
@@ -152,6 +181,21 @@ def _doubt_changes(compared: Comparison, at: int) -> Iterator[Doubt]:
     if words := [change for change in answers if change.kind == "word"]:
         share = _ramp(compared.survivals[at][2].share, VERBATIM)
         yield _as_doubt(words, "name_changed", MOST_BY_WORD * share)
+    yield from _doubt_replaced(compared, at)
+
+
+def _doubt_replaced(compared: Comparison, at: int) -> Iterator[Doubt]:
+    """The doubts by single words in texts that are otherwise kept: answers and material."""
+    row = compared.sources[at]
+    tools = compared.weights, compared.encoder
+    words = find_replaced(row.output, compared.answers, *tools)
+    words += find_replaced(row.input, compared.questions, *tools)
+    if words:
+        yield _as_doubt(words, "name_changed", MOST_BY_WORD)
+    numbers = find_renumbered(row.output, compared.answers)
+    numbers += find_renumbered(row.input, compared.questions)
+    if numbers:
+        yield _as_doubt(numbers, "number_changed", MOST_BY_LOSS)
 
 
 def _find_all_changes(

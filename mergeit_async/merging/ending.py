@@ -29,11 +29,18 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
     is_stump = _is_bare(text) and (_is_hanging(output, sources) or _is_stump(output, sources))
     if is_stump or (is_open and _lost_end(sources, area)) or _is_unbalanced(text, sources):
         return BROKEN
-    if not _is_bare(text) or _lost_end(sources, area) < LOST_END:
+    if not _is_bare(text) or _ends_as_one(output, sources):
+        return 0.0
+    if _lost_end(sources, area) < LOST_END:
         return 0.0
     if _stops_inside(output, sources):
         return BROKEN
     return LIKELY if _is_unended(text, sources) else 0.0
+
+
+def _ends_as_one(output: Field, sources: Sequence[Field]) -> bool:
+    """Whether a source ends with the same unit: a signature, a verse."""
+    return any(field.words and field.words[-1:] == output.words[-1:] for field in sources)
 
 
 def _is_bare(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 _BY_LANGUAGE = {
     "English": """a about above after all also an and any are as at be because been before being
         below between both but by can could did do does each for from given had has have he her his
@@ -33,6 +35,8 @@ _BY_LANGUAGE = {
 FUNCTION_WORDS: frozenset[str] = frozenset(
     word for words in _BY_LANGUAGE.values() for word in words.split()
 )
+
+GERMAN = frozenset(_BY_LANGUAGE["German"].split()) - frozenset(_BY_LANGUAGE["English"].split())
 
 # Spelled numbers by their value; ordinals and shares are numbers too, where they stand for one.
 _NUMERALS = {
@@ -102,3 +106,28 @@ def _read_numerals() -> dict[str, tuple[str, ...]]:
 
 # A word may stand for several numbers: half is 0.5 and, in 1/2, the 2.
 NUMERALS = _read_numerals()
+
+_TENS = {
+    word: value
+    for value in range(20, 100, 10)
+    for word in _NUMERALS.get(str(value), "").split()
+    if word not in ("half", "hour", "minute")
+}
+_ONES = {word: value for value in range(1, 10) for word in _NUMERALS[str(value)].split()}
+_HUNDREDS = frozenset(("hundred", "hundert", "cent", "cien", "ciento", "cem", "сто"))
+
+
+def spell_out(words: Set[str]) -> set[str]:
+    """The numbers below a thousand that several of `words` may spell together: forty-five.
+
+    In whatever order they stand, so that there are more of them than any text means.
+    """
+    tens = {_TENS[word] for word in words & _TENS.keys()}
+    has_hundreds = not words.isdisjoint(_HUNDREDS)
+    if not tens and not has_hundreds:
+        return set()
+    ones = {_ONES[word] for word in words & _ONES.keys()}
+    small = {ten + one for ten in tens for one in ones}
+    if has_hundreds:
+        small |= {100 * one + rest for one in ones for rest in small | tens | ones | {0}}
+    return set(map(str, small))

@@ -13,7 +13,7 @@ from mergeit_async.merging.units import Field, is_number
 from mergeit_async.merging.weights import WordWeights
 
 # The share of an answer that a question may use by chance, and that gives it away.
-CHANCE, GIVEN_AWAY = 0.2, 0.45
+CHANCE, GIVEN_AWAY = 0.2, 0.36
 # The weight of words that anybody may use, and of those that only who knows the answer does.
 USUAL, TELLING = 0.45, 0.75
 # So many words in a row are no chance either.

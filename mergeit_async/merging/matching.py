@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
-from mergeit_async.merging.function_words import NUMERALS
+from mergeit_async.merging.function_words import NUMERALS, spell_out
 from mergeit_async.merging.units import (
     in_24_hours,
     is_number,
@@ -68,6 +68,7 @@ class Vocabulary:
             self._numbers = set()
             for word in self.words:
                 self._numbers.update(_read_number(word))
+            self._numbers.update(spell_out(self.words))
             if tells_afternoon(self.words):
                 self._numbers.update(*map(in_24_hours, self._numbers))
         return self._numbers

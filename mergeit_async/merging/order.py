@@ -7,13 +7,18 @@ from bisect import bisect
 from collections.abc import Sequence
 from itertools import combinations
 
+from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.units import Units, is_number, read_words
 
+# From the narrowest on: an answer belongs to the key in its clause, else in its sentence or line.
 _CLAUSE_SIGNS = re.compile(r"[;\n|]|[.,?!](?=\s|$)|[。、，；！？]")
+_SENTENCE_SIGNS = re.compile(r"\n|[.?!](?=\s|$)|[。！？]")
 MOST_WORDS, MOST_CHARACTERS = 4_000, 20_000
+# So many letters of a word tell it from others: Sparta is where Spartans come from.
+ROOT = 5
 # What answers are told apart by: the second task; part 2; (2) or b), if the question has it too.
 _SECOND = re.compile(
-    r"""\b(?:the|to|for|second|as)\s(?:the\s)?second\b(?!\shalf)|(?:^|\n)\W{0,3}(?:the\s)?second\b
+    r"""\blatter\b|\b(?:the|to|for|second|as)\s(?:the\s)?second\b(?!\shalf)|(?:^|\n)\W{0,3}(?:the\s)?second\b
     |\b(?:part|task|question|assignment|text|sentence|group|list)\s(?:2|two|b)\b""",
     re.VERBOSE,
 )
@@ -29,23 +34,30 @@ ORDER_KEPT = 0.6
 
 
 class Roles:
-    """Per source the units that only its question has, and those that only its answer has."""
+    """Per source the roots of units that only its question has, and those only its answer has."""
 
     def __init__(self, sources: Sequence[Units]) -> None:
-        asked = [row.instruction.vocabulary | row.input.vocabulary for row in sources]
+        rows = [
+            [set(map(root, field.vocabulary - FUNCTION_WORDS)) for field in row] for row in sources
+        ]
         self.keys: dict[str, int] = {}
         self.answers: dict[str, int] = {}
-        for at, row in enumerate(sources):
-            others = [each for i, each in enumerate(sources) if i != at]
-            theirs: set[str] = set().union(
-                *(each.instruction.vocabulary | each.output.vocabulary for each in others)
-            )
-            inputs: set[str] = set().union(*(each.input.vocabulary for each in others))
-            self.keys.update(dict.fromkeys(asked[at] - theirs - inputs, at))
-            own = row.output.vocabulary - row.instruction.vocabulary - theirs
-            own -= row.input.vocabulary - inputs
-            own -= inputs - row.input.vocabulary
-            self.answers.update(dict.fromkeys(own, at))
+        for at, (asked, given, output) in enumerate(rows):
+            others = [each for i, each in enumerate(rows) if i != at]
+            theirs: set[str] = set().union(*(each[0] | each[2] for each in others))
+            inputs: set[str] = set().union(*(each[1] for each in others))
+            self.keys.update(dict.fromkeys((asked | given) - theirs - inputs, at))
+            own = output - set().union(*(each[2] for each in others))
+            telling = own - asked - theirs - (given ^ inputs)
+            # Where the questions name all possible answers, these still tell the answers apart.
+            self.answers.update(dict.fromkeys(telling or own - given - inputs, at))
+        for word in self.keys.keys() & self.answers.keys():
+            del self.answers[word]
+
+
+def root(word: str) -> str:
+    """What a word shares with its other forms, roughly."""
+    return word[:ROOT] if len(word) > ROOT else word.removesuffix("s") or word
 
 
 def measure_swaps(roles: Roles, merged: Units, n_sources: int) -> list[float]:
@@ -100,17 +112,27 @@ def _has_labels(merged: Units) -> bool:
 
 
 def _count_votes(roles: Roles, merged: Units, n_sources: int) -> list[list[int]]:
-    """How many answers of each source stand nearest to a key of each, clause by clause."""
+    """How many answers of each source stand nearest to a key of each.
+
+    Clause by clause; sentence by sentence where no clause has both.
+    """
     votes = [[0] * n_sources for _ in range(n_sources)]
-    for clause in _CLAUSE_SIGNS.split(merged.output.text[:MOST_CHARACTERS]):
-        words = read_words(clause)
-        keys = [at for at, word in enumerate(words) if word in roles.keys]
-        if keys:
-            for at, word in enumerate(words):
-                if (source := roles.answers.get(word)) is not None:
-                    nearest = roles.keys[words[_find_nearest(keys, at)]]
-                    votes[source][nearest] += NUMBER_VOTES if is_number(word) else 1
+    for signs in (_CLAUSE_SIGNS, _SENTENCE_SIGNS):
+        for part in signs.split(merged.output.text[:MOST_CHARACTERS]):
+            _count_part(roles, [root(word) for word in read_words(part)], votes)
+        if any(map(any, votes)):
+            break
     return votes
+
+
+def _count_part(roles: Roles, words: Sequence[str], votes: list[list[int]]) -> None:
+    keys = [at for at, word in enumerate(words) if word in roles.keys]
+    if not keys:
+        return
+    for at, word in enumerate(words):
+        if (source := roles.answers.get(word)) is not None:
+            nearest = roles.keys[words[_find_nearest(keys, at)]]
+            votes[source][nearest] += NUMBER_VOTES if is_number(word) else 1
 
 
 def _find_nearest(places: Sequence[int], at: int) -> int:
@@ -123,7 +145,7 @@ def _find_nearest(places: Sequence[int], at: int) -> int:
 def _places(words: Sequence[str], roles: dict[str, int], n_sources: int) -> list[list[int]]:
     places: list[list[int]] = [[] for _ in range(n_sources)]
     for at, word in enumerate(words[:MOST_WORDS]):
-        if (source := roles.get(word)) is not None:
+        if (source := roles.get(root(word))) is not None:
             places[source].append(at)
     return places
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from mergeit_async.merging.function_words import FUNCTION_WORDS
+from mergeit_async.merging.function_words import FUNCTION_WORDS, GERMAN
 from mergeit_async.merging.matching import Vocabulary
 from mergeit_async.merging.units import Field, in_24_hours, is_number, tells_afternoon
 
@@ -18,6 +18,10 @@ _NAME = re.compile(r"(?:(?<=[\w,&/–-] )|(?<=\b[A-Z]\. ))[\"“«(]?([^\W\d_a-z
 
 # At the beginning of a sentence it takes a second capital to tell.
 _FIRST_NAME = re.compile(r"(?:\A|[.!?:]\s|\n)([A-ZÀ-ÖØ-Þ][\w-]+)(?= [A-ZÀ-ÖØ-Þ]\w)")
+
+
+# So many names in a text with so many German function words may be nouns.
+MANY, SIGNS_OF_GERMAN = 3, 2
 
 
 class Strangers(NamedTuple):
@@ -64,7 +68,12 @@ def _find_strange(field: Field, known: Vocabulary) -> Strangers:
 def find_names(text: str) -> set[str]:
     """The words, without case, that are written with a capital inside a sentence."""
     names = {name.casefold() for name in (*_NAME.findall(text), *_FIRST_NAME.findall(text))}
-    return names - FUNCTION_WORDS
+    return set() if len(names) >= MANY and _is_german(text) else names - FUNCTION_WORDS
+
+
+def _is_german(text: str) -> bool:
+    """Whether a capital is the sign of any noun."""
+    return len(GERMAN.intersection(text.casefold().split())) >= SIGNS_OF_GERMAN
 
 
 def kind_of(word: str, names: set[str]) -> str:

@@ -36,6 +36,7 @@ _DIGITS = {
 # The Arabic decimal comma, the letter stretcher and the short vowels, which are seldom written.
 _ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B, 0x0653))
 _TRANSLATION = _DIGITS | _ARABIC
+_TRANSLATED = re.compile(f"[{''.join(map(chr, _TRANSLATION))}]")
 
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
 
@@ -93,7 +94,9 @@ def _normalise(text: str) -> str:
     NFKC would make 52 of 5²; a caret before it keeps the two digits two numbers.
     """
     raised = re.sub("([⁰¹²³⁴-⁹₀-₉]+)", r" \1 ", text)
-    folded = unicodedata.normalize("NFKC", raised).casefold().translate(_TRANSLATION)
+    folded = unicodedata.normalize("NFKC", raised).casefold()
+    if _TRANSLATED.search(folded):
+        folded = folded.translate(_TRANSLATION)
     return _UNSPACED.sub(r" \g<0> ", folded)
 
 

@@ -15,8 +15,8 @@ from mergeit_async.providers.languages import Languages
 # and sums of a million of them, are whole numbers below 2 ** 53: exact in a float64, whatever
 # order a BLAS adds them in.
 STEPS = 127
-# Words beyond so many start the table anew; what is in it never changes a result.
-MOST_WORDS = 50_000
+# Words beyond so many, 51 MB, start the table anew; what is in it never changes a result.
+MOST_WORDS = 200_000
 LONGEST_WORD = 48
 # Words of a text beyond so many add little to its mean, and the table has to hold them at once.
 MOST_WORDS_A_TEXT = 2_000
@@ -32,10 +32,10 @@ class WordVectors:
     def __init__(self, embedder: WordLlamaEmbedder | None = None) -> None:
         model = (embedder or WordLlamaEmbedder())._model
         self._languages = Languages()
-        self._encode = model.tokenizer.encode_batch
+        self._encode = model.tokenizer.encode
         self._tokens: NDArray[np.float32] = model.embedding
         self._rows: dict[str, int] = {}
-        self._table = np.zeros((1024, self._tokens.shape[1]), dtype=np.float32)
+        self._table = np.zeros((1024, self._tokens.shape[1]), dtype=np.int8)
 
     def similarities(self, merged: Set[str], sources: Sequence[Set[str]]) -> list[float]:
         """The cosine between the words of `merged` and those of each source, 0 where none has any.
@@ -66,9 +66,8 @@ class WordVectors:
         if len(chosen) > MOST_WORDS_A_TEXT:
             chosen = sorted(chosen)[:MOST_WORDS_A_TEXT]
         rows = self._find_rows(chosen)
-        # float32 holds sums of 2,000 whole numbers of at most 127 exactly.
-        total: NDArray[np.float64] = self._table[rows].sum(axis=0).astype(np.float64)
-        return total
+        total = self._table.take(rows, axis=0).sum(axis=0, dtype=np.int32)
+        return total.astype(np.float64)
 
     def _find_rows(self, words: Sequence[str]) -> list[int]:
         try:
@@ -88,32 +87,31 @@ class WordVectors:
             self._rows.clear()
             new = sorted(set(words))
         self._reserve(len(self._rows) + len(new))
-        for word, tokens in zip(new, self._read(new), strict=True):
+        for word in new:
             row = len(self._rows)
-            self._table[row] = self._quantise(tokens)
+            self._table[row] = self._quantise(self._read(word))
             self._rows[word] = row
 
-    def _read(self, words: Sequence[str]) -> list[list[int]]:
-        heads = [word[:LONGEST_WORD].encode(errors="replace").decode() for word in words]
-        return [
-            [token for token, real in zip(each.ids, each.attention_mask, strict=True) if real]
-            for each in self._encode(heads, add_special_tokens=False)
-        ]
+    def _read(self, word: str) -> Sequence[int]:
+        # One by one: a batch of a few words costs the tokenizer's threads more than the words.
+        head = word[:LONGEST_WORD].encode(errors="replace").decode()
+        tokens: Sequence[int] = self._encode(head, add_special_tokens=False).ids
+        return tokens
 
-    def _quantise(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+    def _quantise(self, tokens: Sequence[int]) -> NDArray[np.int8]:
         """The mean of the vectors of a word's tokens, in whole steps."""
         if not tokens:
-            return np.zeros(self._tokens.shape[1], dtype=np.float32)
+            return np.zeros(self._tokens.shape[1], dtype=np.int8)
         # Added one after the other: numpy's own sum may pair them differently on another machine.
         total = np.zeros(self._tokens.shape[1], dtype=np.float64)
         for token in tokens:
             total += self._tokens[token]
         peak = float(np.abs(total).max()) or 1.0
-        return np.rint(total * (STEPS / peak)).astype(np.float32)
+        return np.rint(total * (STEPS / peak)).astype(np.int8)
 
     def _reserve(self, n_words: int) -> None:
         if n_words > len(self._table):
-            grown = np.zeros((2 * n_words, self._table.shape[1]), dtype=np.float32)
+            grown = np.zeros((2 * n_words, self._table.shape[1]), dtype=np.int8)
             grown[: len(self._table)] = self._table
             self._table = grown
 
