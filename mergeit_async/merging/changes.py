@@ -19,6 +19,8 @@ BETWEEN, BETWEEN_FUNCTION_WORDS = 1.0, 0.75
 BESIDE, BESIDE_FUNCTION_WORD, SOMEWHERE = 0.9, 0.6, 0.35
 # Somewhere, where no more names are new than are lost; numbers come and go as labels of items.
 INSTEAD = 0.62
+# A question works nothing out: a new number in it is no result.
+NUMBER_ASKED = 0.65
 # An identifier in the same place is another one; an ordinary word may be a rewording.
 REPLACED, REWORDED = 0.85, 0.5
 # The cosine of two words, above which one may be a rewording of the other.
@@ -150,7 +152,8 @@ class _Contexts:
         same = (o for o, its in self._lost.items() if its == kind and not _is_short_for(o, new))
         any_lost = next(same, None)
         is_instead = kind == "name" and n_lost >= n_new
-        somewhere = INSTEAD if is_instead else SOMEWHERE * plausible
+        least = NUMBER_ASKED if kind == "number" and self._area.is_asked else SOMEWHERE
+        somewhere = INSTEAD if is_instead else least * plausible
         return Change(any_lost, new, somewhere, kind) if any_lost else None
 
     def _fits(self, old: str, kind: str) -> bool:

@@ -65,20 +65,20 @@ class Comparison:
         """What is asked and given."""
         merged = (self.merged.instruction, self.merged.input)
         sources = [field for row in self.sources for field in (row.instruction, row.input)]
-        return Area(merged, sources, self.asked, find_strangers(merged, self.known))
+        return Area(merged, sources, self.asked, find_strangers(merged, self.known), True)
 
     @cached_property
     def answers(self) -> Area:
         merged = (self.merged.output,)
         sources = [row.output for row in self.sources]
-        return Area(merged, sources, self.answered, find_strangers(merged, self.known))
+        return Area(merged, sources, self.answered, find_strangers(merged, self.known), False)
 
     @cached_property
     def swaps(self) -> list[float]:
         """Per source how surely its answer changed places with another's."""
         if self._keeps_order:
             return [0.0] * len(self.sources)
-        return measure_swaps(Roles(self.sources), self.merged, len(self.sources))
+        return measure_swaps(Roles(self.sources), self.sources, self.merged)
 
     @cached_property
     def similarities(self) -> list[float]:

@@ -11,7 +11,7 @@ from mergeit_async.merging.ending import measure_break
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.hint import find_added, find_remark
 from mergeit_async.merging.language import find_foreign
-from mergeit_async.merging.leak import find_run, measure_leak
+from mergeit_async.merging.leak import find_run, holds_answer, measure_leak
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field
@@ -38,9 +38,9 @@ QUESTION_KEPT = 0.6
 LEAST_LOSS = 0.2
 # No doubt is certain, so that a score tells how many there are.
 MOST = 0.95
-MOST_BY_WORD, MOST_BY_LOSS = 0.75, 0.9
+MOST_BY_WORD, MOST_BY_LOSS = 0.6, 0.9
 # A remark in the question, or in material that else is kept.
-BY_HINT, MATERIAL_KEPT = 0.5, 0.95
+BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
 RUN_SIGNS = 2
 CHANGED = (("number", "number_changed"), ("name", "name_changed"))
@@ -99,14 +99,19 @@ def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
     sources = [field for row in compared.sources for field in (row.instruction, row.input)]
     if remark := find_remark(merged, sources, compared.asked_before):
         yield Doubt(BY_HINT, "answer_leaked", (f": a question without the remark '{remark}'",))
-    if all(row[1].share > MATERIAL_KEPT for row in compared.survivals):
-        if added := find_added(compared.merged.input, compared.asked_before):
-            phrase = f", input: without what was added to it: {', '.join(added[:5])}"
-            yield Doubt(BY_HINT, "answer_leaked", (phrase,))
+    is_kept = all(row[1].share > MATERIAL_KEPT for row in compared.survivals)
+    if is_kept and (added := find_added(compared.merged.input, compared.asked_before)):
+        phrase = f", input: without what was added to it: {', '.join(added[:5])}"
+        yield Doubt(BY_HINT, "answer_leaked", (phrase,))
 
 
 def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     output = compared.sources[at].output
+    merged = (compared.merged.instruction, compared.merged.input)
+    asked = [field for row in compared.sources for field in (row.instruction, row.input)]
+    if holds_answer(output, merged, asked):
+        phrase = f": a question without its answer '{output.text[:60]}'"
+        yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
     if compared.new_asked <= FUNCTION_WORDS:
         return
     leak = measure_leak(output, compared.new_asked, compared.asked_before, compared.weights)

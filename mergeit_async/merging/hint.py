@@ -18,7 +18,7 @@ _REMARK = re.compile(r"[(（]([^()（）]{3,120})[)）]")
 _NAME_OF_PART = re.compile(r"[^.:;\n()]{0,40}:")
 LEAST_LETTERS = 3
 # So many words that are no source's, in the material, are more than what connects its parts.
-ADDED_WORDS = 3
+ADDED_WORDS = 4
 MOST_CHARACTERS = 20_000
 
 
@@ -26,10 +26,10 @@ def find_remark(merged: Iterable[Field], sources: Sequence[Field], known: Vocabu
     """The first remark in brackets, of two words or more, that says what no source asks."""
     for field in merged:
         for remark in _REMARK.findall(field.text[:MOST_CHARACTERS]):
-            is_long = len(remark.split()) > 1
-            if is_long and not any(remark in each.text for each in sources):
-                if _find_new(remark, known):
-                    return str(remark)
+            if len(remark.split()) < 2 or any(remark in each.text for each in sources):
+                continue
+            if _find_new(remark, known):
+                return str(remark)
     return ""
 
 

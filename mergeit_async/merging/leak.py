@@ -18,6 +18,8 @@ CHANCE, GIVEN_AWAY = 0.2, 0.36
 USUAL, TELLING = 0.45, 0.75
 # So many words in a row are no chance either.
 RUN = 7
+# Shorter answers are looked for as a whole; a word or two may be one of those to choose from.
+LEAST_ANSWER = 3
 MOST_TOLD = 1_000
 # A number that only an answer has is no chance, if it is a fair share of it.
 NUMBER_GIVEN, CHANCE_NUMBER = 0.7, 0.1
@@ -61,9 +63,19 @@ def find_run(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -
     return min(told, default=())
 
 
-def _runs(field: Field) -> set[Run]:
+def holds_answer(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> bool:
+    """Whether the whole of a short `output` stands in a `merged` field and in no source's."""
+    length = len(output.words)
+    if not LEAST_ANSWER <= length < RUN:
+        return False
+    answer = tuple(output.words)
+    told = any(answer in _runs(field, length) for field in merged)
+    return told and not any(answer in _runs(field, length) for field in sources)
+
+
+def _runs(field: Field, length: int = RUN) -> set[Run]:
     words = field.words
-    return set(zip(*(words[at:] for at in range(RUN)), strict=False))
+    return set(zip(*(words[at:] for at in range(length)), strict=False))
 
 
 def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordWeights) -> Leak:

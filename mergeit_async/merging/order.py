@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS
-from mergeit_async.merging.units import Units, is_number, read_words
+from mergeit_async.merging.units import Field, Units, is_number, read_words
 
 # From the narrowest on: an answer belongs to the key in its clause, else in its sentence or line.
 _CLAUSE_SIGNS = re.compile(r"[;\n|]|[.,?!](?=\s|$)|[。、，；！？]")
@@ -60,8 +60,9 @@ def root(word: str) -> str:
     return word[:ROOT] if len(word) > ROOT else word.removesuffix("s") or word
 
 
-def measure_swaps(roles: Roles, merged: Units, n_sources: int) -> list[float]:
-    """Per source how surely its answer changed places with another's, from 0 to 1."""
+def measure_swaps(roles: Roles, rows: Sequence[Units], merged: Units) -> list[float]:
+    """Per source, of `rows`, how surely its answer changed places with another's, from 0 to 1."""
+    n_sources = len(rows)
     swaps = [0.0] * n_sources
     votes = _count_votes(roles, merged, n_sources)
     labelled = _has_labels(merged)
@@ -71,6 +72,8 @@ def measure_swaps(roles: Roles, merged: Units, n_sources: int) -> list[float]:
     for one, other in combinations(range(n_sources), 2):
         orders = [_precedence(places[one], places[other]) for places in (asked, given)]
         turned = -max(orders, key=abs) * _precedence(answered[one], answered[other])
+        if labelled and (whole := _compare_wholes(rows[one], rows[other], merged)):
+            turned = whole
         swap = _judge(_find_leaning(votes, one, other), turned, labelled)
         swaps[one], swaps[other] = max(swaps[one], swap), max(swaps[other], swap)
     return swaps
@@ -87,6 +90,34 @@ def _judge(leaning: float | None, turned: float, labelled: bool) -> float:
     if leaning is None:
         return turned if turned > CLEAR else 0.0
     return max(0.0, leaning) * (1.0 if turned > 0 else ORDER_KEPT)
+
+
+def _compare_wholes(one: Units, other: Units, merged: Units) -> float:
+    """1 if two answers that stand there word for word come in another order than their questions.
+
+    -1 if in the same one; 0 where one of them does not stand there, or more than once.
+    """
+    asked = _compare_fields(one.input, other.input, merged.input)
+    asked = asked or _compare_fields(one.instruction, other.instruction, merged.instruction)
+    return -asked * _compare_fields(one.output, other.output, merged.output)
+
+
+def _compare_fields(one: Field, other: Field, merged: Field) -> int:
+    """1 if `one` stands before `other` in `merged`, -1 if behind, 0 if that cannot be told."""
+    first, second = _find_whole(one, merged), _find_whole(other, merged)
+    if first is None or second is None or first == second:
+        return 0
+    return 1 if first < second else -1
+
+
+def _find_whole(field: Field, merged: Field) -> int | None:
+    """The only place where the words of `field` stand in `merged`."""
+    words, length = merged.words[:MOST_WORDS], len(field.words)
+    if not length:
+        return None
+    places = (at for at, word in enumerate(words) if word == field.words[0])
+    found = [at for at in places if words[at : at + length] == field.words]
+    return found[0] if len(found) == 1 else None
 
 
 def _find_leaning(votes: Sequence[Sequence[int]], one: int, other: int) -> float | None:

@@ -35,7 +35,7 @@ def find_replaced(
 ) -> list[Change]:
     """The content words of `field`, of one source, in whose place a stranger stands in `area`."""
     lost = _find_lost(field, area, weights)
-    pairs = list(_pair(field.words, lost, area, weights)) if lost else []
+    pairs = list(_pair(field.words, lost, area)) if lost else []
     if not pairs:
         return []
     kept = sum(word in area.vocabulary.words for word in field.words)
@@ -81,7 +81,7 @@ def _is_content(word: str, weights: WordWeights) -> bool:
 
 
 def _pair(
-    words: Sequence[str], lost: Sequence[int], area: Area, weights: WordWeights
+    words: Sequence[str], lost: Sequence[int], area: Area
 ) -> Iterator[tuple[str, str, int]]:
     """Lost words and strangers between equal words, and how many of these there are."""
     by_neighbour: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -92,7 +92,7 @@ def _pair(
     for strangers in area.strangers:
         merged = strangers.field.words
         for place, kind in strangers.places:
-            if kind != "word" or not _is_content(merged[place], weights):
+            if kind != "word" or len(merged[place]) < LEAST_LETTERS:
                 continue
             before = merged[place - 1] if place else ""
             after = merged[place + 1] if place + 1 < len(merged) else ""

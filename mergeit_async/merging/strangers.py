@@ -34,13 +34,14 @@ class Strangers(NamedTuple):
 class Area(NamedTuple):
     """The questions or the answers: of the merged row, and of all its sources.
 
-    `strangers` are those in the merged fields.
+    `strangers` are those in the merged fields; `is_asked` tells the questions from the answers.
     """
 
     merged: Sequence[Field]
     sources: Sequence[Field]
     vocabulary: Vocabulary
     strangers: Sequence[Strangers]
+    is_asked: bool
 
     def lacks(self, word: str) -> bool:
         """Whether `word` stands less often in the merged fields than in those of the sources."""

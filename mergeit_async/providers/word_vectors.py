@@ -77,7 +77,10 @@ class WordVectors:
         return [self._rows[word] for word in words]
 
     def _take(self, words: Sequence[str]) -> NDArray[np.float64]:
-        return self._table[[self._rows[word] for word in words]].astype(np.float64)
+        taken: NDArray[np.float64] = self._table[[self._rows[word] for word in words]].astype(
+            np.float64
+        )
+        return taken
 
     def _learn(self, words: Sequence[str]) -> None:
         new = sorted({word for word in words if word not in self._rows})
