@@ -24,11 +24,11 @@ import orjson
 from report import parser_of, publish
 from sklearn.metrics import roc_auc_score
 
+from mergeit_async.config import MIN_INFORMATION
 from mergeit_async.merging.compose import compose
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.gate import check_merge
 from mergeit_async.merging.information import (
-    DEFAULT_THRESHOLD,
     Information,
     check_information,
     measure_information,
@@ -44,7 +44,7 @@ from mergeit_async.simulator.weaving import WORDINGS, weave
 Record = dict[str, Any]
 
 LABELLED = Path(__file__).with_name("gate")
-SETS = ("dev", "heldout")
+SETS = ("dev", "hard", "heldout")
 N_JOINS = 5_000
 REPEATS = 3
 # In the published file the merged rows come first; the rest are unchanged Alpaca rows.
@@ -65,7 +65,7 @@ class Case(NamedTuple):
 
     @property
     def is_refused(self) -> bool:
-        return self.is_broken or self.information.score < DEFAULT_THRESHOLD
+        return self.is_broken or self.information.score < MIN_INFORMATION
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     encoder = WordVectors()
     result: Record = {
         "command": "python bench/gate.py --data DIR --json bench/results/gate.json",
-        "threshold": DEFAULT_THRESHOLD,
+        "threshold": MIN_INFORMATION,
     }
     for name in arguments.sets:
         result[name] = measure_set(_read_lines(LABELLED / f"{name}.jsonl"), encoder)
@@ -156,7 +156,7 @@ def measure_published(
     scored = [
         (_measure(merge, sources, weights, encoder), merge, sources) for merge, sources in found
     ]
-    refusals = [check_information(each, DEFAULT_THRESHOLD) for each, _, _ in scored]
+    refusals = [check_information(each, MIN_INFORMATION) for each, _, _ in scored]
     scores = [each.score for each, _, _ in scored]
     for each, merge, sources in random.Random(0).sample(scored, min(n_shown, len(scored))):
         _show(each, merge, sources)
@@ -228,7 +228,7 @@ def _count_refused(
     encoder: WordVectors,
 ) -> int:
     return sum(
-        measure_information(merged, each, weights, encoder).score < DEFAULT_THRESHOLD
+        measure_information(merged, each, weights, encoder).score < MIN_INFORMATION
         for merged, each in zip(merges, sources, strict=True)
     )
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from mergeit_async.engine.caller import GaveUp, Judgement
 from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.requests import Requests
+from mergeit_async.merging.information import DIGITS
 from mergeit_async.merging.judge import Scores, is_better
-from mergeit_async.merging.verdict import DECIMALS, Inspection
+from mergeit_async.merging.verdict import Inspection
 from mergeit_async.records import (
     ChatReply,
     ChatRequest,
@@ -180,4 +181,4 @@ def describe(scored: Scored) -> dict[str, Any]:
 
 def rounded(scores: Scores) -> dict[str, float]:
     """Scores as JSON values."""
-    return {name: round(value, DECIMALS) for name, value in scores._asdict().items()}
+    return {name: round(value, DIGITS) for name, value in scores._asdict().items()}

@@ -7,8 +7,9 @@ interpreter's lock.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.to_thread
 import orjson
+from anyio.abc import TaskGroup
 
 from mergeit_async.engine.child import spawn
 from mergeit_async.engine.inspector_process import FOUND, LENGTH_BYTES, STOPPED, frame_of
@@ -26,6 +28,9 @@ from mergeit_async.records import ChatReply, Example, Refusal, Row
 PROGRAM = "mergeit_async.engine.inspector_process"
 # One batch is checked, the next is on its way.
 BATCHES_AHEAD = 2
+# So many cases that wait for a process with room call for one more of them.
+CROWD = 64
+MOST_PROCESSES = min(4, os.cpu_count() or 1)
 
 
 class Knowledge(NamedTuple):
@@ -46,64 +51,108 @@ Batch = list[tuple[Case, "asyncio.Future[Inspection]"]]
 
 
 class Inspector:
-    """Hands cases to the process that checks them; use `open_inspector`."""
+    """Hands cases to the processes that check them; use `open_inspector`."""
 
-    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
-        self._answers = answers
-        self._stream = batches
+    def __init__(self, knowledge: Knowledge, tasks: TaskGroup) -> None:
+        self._knowledge = knowledge
+        self._tasks = tasks
         self._waiting: Batch = []
-        self._sent: deque[Batch] = deque()
+        self._channels: list[Channel] = []
+        self._scopes: list[anyio.CancelScope] = []
         self._error: Exception | None = None
 
     async def inspect(self, reply: ChatReply | None, sources: tuple[Row, ...]) -> Inspection:
         """What both gates say of `reply`, or of the composition of `sources`.
 
-        Raises `StoppedError` when the process is gone.
+        Raises `StoppedError` when a process is gone.
         """
         if self._error is not None:
             raise failure_of(self._error)
         said = None if reply is None else (reply.text, reply.finish_reason)
         verdict: asyncio.Future[Inspection] = asyncio.get_running_loop().create_future()
         self._waiting.append(((said, [row[:4] for row in sources]), verdict))
-        if len(self._sent) < BATCHES_AHEAD:
-            self._send()
+        self.hand_over()
         return await verdict
 
-    async def receive(self) -> None:
+    def hand_over(self) -> None:
+        """Send what waits to the process that has least to do, if one has room."""
+        channel = min(self._channels, key=lambda each: len(each.sent), default=None)
+        if channel is not None and len(channel.sent) < BATCHES_AHEAD:
+            batch, self._waiting = self._waiting, []
+            channel.send(batch)
+        elif len(self._waiting) >= CROWD and len(self._scopes) < MOST_PROCESSES:
+            self.hire()
+
+    def hire(self) -> None:
+        """Have one more process, which joins in as soon as it is there."""
+        scope = anyio.CancelScope(shield=True)
+        self._scopes.append(scope)
+        self._tasks.start_soon(self._run_channel, scope)
+
+    def close(self) -> None:
+        """Let all processes go."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _run_channel(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            async with open_channel(self._knowledge) as channel:
+                self._channels.append(channel)
+                if self._waiting:
+                    self.hand_over()
+                await channel.receive(self)
+
+    def fail(self, error: Exception) -> None:
+        """Nobody will be answered any more."""
+        self._error = error
+        for batch in (*(batch for each in self._channels for batch in each.sent), self._waiting):
+            for _, verdict in batch:
+                if not verdict.done():
+                    verdict.set_exception(failure_of(error))
+        self._waiting = []
+        self._channels.clear()
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether cases wait for a process with room."""
+        return bool(self._waiting)
+
+
+class Channel:
+    """The way to one process; `sent` are the batches that it has not answered yet."""
+
+    def __init__(self, answers: asyncio.StreamReader, batches: asyncio.StreamWriter) -> None:
+        self.sent: deque[Batch] = deque()
+        self._answers = answers
+        self._stream = batches
+
+    def send(self, batch: Batch) -> None:
+        """Have a batch checked."""
+        self.sent.append(batch)
+        if not self._stream.is_closing():
+            self._stream.write(frame_of([case for case, _ in batch]))
+
+    async def receive(self, inspector: Inspector) -> None:
         """Hand out what the process answers, until cancelled or the process is gone."""
         try:
             while True:
                 length = int.from_bytes(await self._answers.readexactly(LENGTH_BYTES), "big")
-                self._hand_out(*orjson.loads(await self._answers.readexactly(length)))
+                word, content = orjson.loads(await self._answers.readexactly(length))
+                if word != FOUND:
+                    inspector.fail(
+                        StoppedError(content) if word == STOPPED else RuntimeError(content)
+                    )
+                    return
+                self._hand_out(content)
+                if inspector.has_waiting:
+                    inspector.hand_over()
         except (asyncio.IncompleteReadError, ConnectionError):
-            self._fail(StoppedError(GONE))
+            inspector.fail(StoppedError(GONE))
 
-    def _send(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._sent.append(batch)
-        if not self._stream.is_closing():
-            self._stream.write(frame_of([case for case, _ in batch]))
-
-    def _hand_out(self, word: str, content: Any) -> None:
-        if word != FOUND:
-            self._fail(StoppedError(content) if word == STOPPED else RuntimeError(content))
-            return
-        batch = self._sent.popleft()
-        for (_, verdict), found in zip(batch, content, strict=True):
+    def _hand_out(self, content: Sequence[Any]) -> None:
+        for (_, verdict), found in zip(self.sent.popleft(), content, strict=True):
             if not verdict.done():
                 verdict.set_result(read_inspection(*found))
-        if self._waiting:
-            self._send()
-
-    def _fail(self, error: Exception) -> None:
-        """Nobody will be answered any more."""
-        self._error = error
-        for batch in (*self._sent, self._waiting):
-            for _, verdict in batch:
-                if not verdict.done():
-                    verdict.set_exception(failure_of(error))
-        self._sent.clear()
-        self._waiting = []
 
 
 GONE = (
@@ -114,30 +163,32 @@ GONE = (
 
 @asynccontextmanager
 async def open_inspector(knowledge: Knowledge) -> AsyncIterator[Inspector]:
-    """An inspector with its process, which ends with the block."""
+    """An inspector with a process, or with several where much is to be checked.
+
+    They end with the block, and not before: those who drain while the run is cancelled still need
+    their verdicts.
+    """
+    async with anyio.create_task_group() as tasks:
+        inspector = Inspector(knowledge, tasks)
+        inspector.hire()
+        try:
+            yield inspector
+        finally:
+            inspector.close()
+
+
+@asynccontextmanager
+async def open_channel(knowledge: Knowledge) -> AsyncIterator[Channel]:
+    """The way to a new process, which ends with the block."""
     ours, process = spawn(PROGRAM)
     try:
         answers, batches = await asyncio.open_unix_connection(sock=ours)
         with closing(batches):
             batches.write(frame_of([*knowledge[:1], str(knowledge.words), knowledge.few_shots]))
-            inspector = Inspector(answers, batches)
-            async with anyio.create_task_group() as tasks:
-                # Those who drain while the run is cancelled still need their verdicts.
-                receiving = anyio.CancelScope(shield=True)
-                tasks.start_soon(receive_in, receiving, inspector)
-                try:
-                    yield inspector
-                finally:
-                    receiving.cancel()
+            yield Channel(answers, batches)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(process.wait)
-
-
-async def receive_in(scope: anyio.CancelScope, inspector: Inspector) -> None:
-    """Receive answers until the scope is cancelled."""
-    with scope:
-        await inspector.receive()
 
 
 def read_inspection(

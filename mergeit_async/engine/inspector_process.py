@@ -89,7 +89,9 @@ def build_gate(min_information: float, words: str, few_shots: tuple[str, ...] = 
         raise StoppedError(
             f"{words} cannot be read ({error}); remove it, then resume makes it anew."
         ) from error
-    measure = partial(measure_information, weights=weights, encoder=WordVectors())
+    vectors = WordVectors()
+    vectors.learn(weights.words)
+    measure = partial(measure_information, weights=weights, encoder=vectors)
     return Gate(measure, min_information, few_shots)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from mergeit_async.merging.context import count_same
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.matching import Encoder
 from mergeit_async.merging.strangers import Area, find_names, kind_of
@@ -34,7 +35,7 @@ SIGNS_OF_CODE = 3
 CROWD = 2.0
 CONTENT_WEIGHT = 0.3
 # Bounds on the work that hostile texts make.
-MOST_LOST, MOST_WORDS = 1_000, 20_000
+MOST_LOST, MOST_WORDS, MOST_NUMBERS = 1_000, 2_000, 50
 EDGE = ""
 
 
@@ -65,32 +66,33 @@ def find_changes(
 def find_moved(fields: Sequence[Field], area: Area) -> list[Change]:
     """Numbers of `fields` in whose place `area` has another one that the sources know too.
 
-    The place is that between two words; no source may have the other number there.
+    The place is that among the same words; no source may have the other number there.
     """
-    theirs = _places_of_numbers(area.merged)
-    ours = {place: old for place, old in _places_of_numbers(fields).items() if place in theirs}
-    if all(old & theirs[place] for place, old in ours.items()):
-        return []
-    allowed = _places_of_numbers(area.sources)
     return [
-        Change(min(old), min(new), BETWEEN, "number")
-        for place, old in sorted(ours.items())
-        if not old & theirs[place]
-        and any(map(area.lacks, old))
-        and (new := theirs[place] - allowed.get(place, set()))
+        Change(old, new, BETWEEN, "number")
+        for field in fields
+        for old, new in _find_in_place(field, area.merged, area)
+        if not any(new == other for each in area.sources for _, other in _pair_up(field, each, old))
     ]
 
 
-def _places_of_numbers(fields: Iterable[Field]) -> dict[tuple[str, str], set[str]]:
-    """The numbers that stand between the same two words, by these words."""
-    places: dict[tuple[str, str], set[str]] = {}
-    for field in fields:
-        for at, word in enumerate(field.words[:MOST_WORDS]):
-            if is_number(word):
-                previous, following = _neighbours(field.words, at)
-                if previous and following:
-                    places.setdefault((previous, following), set()).update(number_readings(word))
-    return places
+def _find_in_place(field: Field, merged: Iterable[Field], area: Area) -> Iterator[tuple[str, str]]:
+    """The numbers that stand less often than before, each with the one in its place."""
+    numbers = [word for word in field.vocabulary if is_number(word)]
+    for old in sorted(numbers)[:MOST_NUMBERS]:
+        if area.lacks(old):
+            for each in merged:
+                yield from _pair_up(field, each, old)
+
+
+def _pair_up(field: Field, other: Field, old: str) -> Iterator[tuple[str, str]]:
+    """The number `old` with those of `other`, no form of it, that stand among the same words."""
+    places = [at for at, word in enumerate(field.words[:MOST_WORDS]) if word == old]
+    for place, word in enumerate(other.words[:MOST_WORDS]) if places else ():
+        if not is_number(word) or not set(number_readings(word)).isdisjoint(number_readings(old)):
+            continue
+        if any(count_same(field.words, at, other.words, place) for at in places):
+            yield old, word
 
 
 class _Contexts:
@@ -149,12 +151,16 @@ class _Contexts:
                     content = weights.weigh(neighbour) >= CONTENT_WEIGHT
                     strength = BESIDE if content else BESIDE_FUNCTION_WORD
                     return Change(old, new, strength * plausible, kind)
-        same = (o for o, its in self._lost.items() if its == kind and not _is_short_for(o, new))
-        any_lost = next(same, None)
-        is_instead = kind == "name" and n_lost >= n_new
+        candidates = [o for o, its in self._lost.items() if its == kind]
+        for old in candidates:
+            if kind == "number" and _is_transposed(old, new):
+                return Change(old, new, BESIDE, kind)
+        any_lost = next((o for o in candidates if not _is_short_for(o, new)), None)
+        if any_lost is None:
+            return None
+        is_instead = n_lost >= n_new and (kind == "name" or self._area.is_gone(any_lost))
         least = NUMBER_ASKED if kind == "number" and self._area.is_asked else SOMEWHERE
-        somewhere = INSTEAD if is_instead else least * plausible
-        return Change(any_lost, new, somewhere, kind) if any_lost else None
+        return Change(any_lost, new, INSTEAD if is_instead else least * plausible, kind)
 
     def _fits(self, old: str, kind: str) -> bool:
         """Whether a stranger of `kind` may be what became of `old`; a name only of a name."""
@@ -180,6 +186,11 @@ def _neighbours(words: Sequence[str], at: int) -> tuple[str, str]:
     following = words[at + 1] if at + 1 < len(words) else EDGE
     # The article follows the word that is changed.
     return "a" if previous == "an" else previous, following
+
+
+def _is_transposed(one: str, other: str) -> bool:
+    """Whether two numbers have the same digits in another order: 46 and 64."""
+    return one != other and sorted(one) == sorted(other) and len(one) > 1
 
 
 def _is_short_for(one: str, other: str) -> bool:

@@ -6,18 +6,21 @@ do, needs none of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.leak import find_labels
-from mergeit_async.merging.matching import Encoder, Vocabulary
+from mergeit_async.merging.matching import SHORTEST_STEM, Encoder, Vocabulary
 from mergeit_async.merging.order import Roles, measure_swaps
 from mergeit_async.merging.strangers import Area, find_strangers
 from mergeit_async.merging.survival import FULL, Survival, join_survivals, measure_survival
-from mergeit_async.merging.units import Field, Units, read_row
+from mergeit_async.merging.units import Field, Units, read_row, read_words
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.records import Example, Row
+
+T = TypeVar("T")
 
 # What counts of the words of an answer that tell nothing about it.
 COMMON = 0.3
@@ -25,6 +28,36 @@ NOWHERE = -1
 # Where a text begins in another one, the first time and the last time.
 Span = tuple[int, int]
 Places = tuple[Span, Span, Span]
+
+
+class lazy(Generic[T]):
+    """A property that is worked out once.
+
+    Until Python 3.12, functools.cached_property takes a lock each time, which costs more than most
+    of the properties here.
+    """
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read = read
+        self._name = read.__name__
+
+    def __get__(self, owner: Any, kind: type) -> T:
+        value = owner.__dict__[self._name] = self._read(owner)
+        return value
+
+
+class Links(NamedTuple):
+    """The units of a merged row beside those of sources that stand there word for word.
+
+    Of the whole question, of the input in it, and of the output.
+    """
+
+    question: list[str]
+    input: list[str]
+    output: list[str]
+
+
+WHOLE = (FULL, FULL, FULL)
 
 
 class Comparison:
@@ -37,70 +70,123 @@ class Comparison:
         self.sources: list[Units] = [read_row(row) for row in sources]
         self.weights = weights
         self.encoder = encoder
-        self.asked = Vocabulary(self.merged.instruction.vocabulary | self.merged.input.vocabulary)
-        self.answered = Vocabulary(self.merged.output.vocabulary)
-        self.survivals = [self._survive(at) for at in range(len(sources))]
 
-    @cached_property
+    @lazy
+    def asked(self) -> Vocabulary:
+        """What the merged row asks and gives."""
+        return Vocabulary(self.merged.instruction.vocabulary | self.merged.input.vocabulary)
+
+    @lazy
+    def answered(self) -> Vocabulary:
+        """What the merged row answers."""
+        return Vocabulary(self.merged.output.vocabulary)
+
+    @lazy
+    def survivals(self) -> list[tuple[Survival, Survival, Survival]]:
+        """Per source what is kept of its instruction, input and output."""
+        return [WHOLE if self.holds(at) else self._survive(at) for at in range(len(self.sources))]
+
+    @lazy
     def asked_before(self) -> Vocabulary:
         """What the sources ask and give."""
         return Vocabulary(
             set().union(*(r.instruction.vocabulary | r.input.vocabulary for r in self.sources))
         )
 
-    @cached_property
+    @lazy
+    def answers_before(self) -> Vocabulary:
+        """What the sources answer."""
+        return Vocabulary(set().union(*(row.output.vocabulary for row in self.sources)))
+
+    @lazy
     def new_asked(self) -> set[str]:
         """What the merged row asks and gives and no source does, without the labels of parts."""
-        new = self.asked.words - self.asked_before.words
+        asked = set(self.links.question) if self.holds_all else self.asked.words
+        new = asked - self.asked_before.words
         return new - find_labels((self.merged.instruction, self.merged.input)) if new else new
 
-    @cached_property
+    @lazy
+    def links(self) -> Links:
+        """What the merged row says beside its sources, all of which it holds word for word."""
+        instruction, given, output = (
+            read_words(_cut_out(field.folded, [row[at].folded for row in self.sources]))
+            for at, field in enumerate(self.merged)
+        )
+        return Links([*instruction, *given], given, output)
+
+    def may_tell(self, at: int) -> bool:
+        """Whether the question may tell something of the answer of source `at`; quick to say."""
+        if not self.holds_all:
+            return True
+        answer = self.sources[at].output.folded
+        return any(beginning in answer for beginning in self._link_stems)
+
+    @lazy
+    def _link_stems(self) -> set[str]:
+        """How the content words begin that a question has beside its sources."""
+        content = set(self.links.question) - FUNCTION_WORDS
+        return {word[:SHORTEST_STEM] for word in content}
+
+    @lazy
     def known(self) -> Vocabulary:
         """All units of the sources."""
         outputs = (row.output.vocabulary for row in self.sources)
         return Vocabulary(self.asked_before.words.union(*outputs))
 
-    @cached_property
+    @lazy
     def questions(self) -> Area:
         """What is asked and given."""
         merged = (self.merged.instruction, self.merged.input)
         sources = [field for row in self.sources for field in (row.instruction, row.input)]
-        return Area(merged, sources, self.asked, find_strangers(merged, self.known), True)
+        strangers = find_strangers(merged, self.known)
+        return Area(merged, sources, self.asked, strangers, True, self.answered)
 
-    @cached_property
+    @lazy
     def answers(self) -> Area:
         merged = (self.merged.output,)
         sources = [row.output for row in self.sources]
-        return Area(merged, sources, self.answered, find_strangers(merged, self.known), False)
+        strangers = find_strangers(merged, self.known)
+        return Area(merged, sources, self.answered, strangers, False, self.asked)
 
-    @cached_property
+    @lazy
     def swaps(self) -> list[float]:
         """Per source how surely its answer changed places with another's."""
         if self._keeps_order:
             return [0.0] * len(self.sources)
         return measure_swaps(Roles(self.sources), self.sources, self.merged)
 
-    @cached_property
+    @lazy
     def similarities(self) -> list[float]:
         """Per source the cosine of its words with the merged row's."""
-        rows = [row.vocabulary for row in self.sources]
-        return self.encoder.similarities(self.merged.vocabulary, rows)
+        rows = [row.vocabulary - FUNCTION_WORDS for row in self.sources]
+        if self.holds_all:
+            merged = set().union(*rows, self.links.question, self.links.output)
+        else:
+            merged = self.merged.vocabulary
+        return self.encoder.similarities(merged - FUNCTION_WORDS, rows)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether all sources stand there word for word, each answer in its place alone."""
+        numbers = range(len(self.sources))
+        return self.holds_all and self._keeps_order and not any(map(self.may_tell, numbers))
 
     def holds(self, at: int) -> bool:
         """Whether source `at` stands in the merged row word for word."""
         return self._places[at] is not None
 
-    @property
+    @lazy
     def holds_all(self) -> bool:
+        """Whether all sources stand in the merged row word for word."""
         return None not in self._places
 
-    @cached_property
+    @lazy
     def _places(self) -> list[Places | None]:
         """Per source where its fields stand, None where one does not stand there word for word."""
         question = f"{self.merged.instruction.folded}\n{self.merged.input.folded}"
         return [_find_places(row, question, self.merged.output.folded) for row in self.sources]
 
-    @cached_property
+    @lazy
     def _keeps_order(self) -> bool:
         """Whether all sources stand there word for word, the answers in the questions' order."""
         places = [place for place in self._places if place is not None]
@@ -141,7 +227,28 @@ def _find_places(row: Units, question: str, answer: str) -> Places | None:
 
 
 def _find_span(field: Field, text: str) -> Span:
-    return text.find(field.folded), text.rfind(field.folded)
+    """Where the field stands in `text`, as whole words, the first time and the last time."""
+    if not field.folded:
+        return 0, len(text)
+    first = text.find(field.folded)
+    if first == NOWHERE or not _is_whole(field, text, first):
+        return NOWHERE, NOWHERE
+    last = text.rfind(field.folded)
+    return (first, last) if _is_whole(field, text, last) else (first, first)
+
+
+def _is_whole(field: Field, text: str, at: int) -> bool:
+    """Whether no word begins before the field or goes on behind it."""
+    end = at + len(field.folded)
+    is_cut = at and text[at - 1].isalnum() and field.folded[0].isalnum()
+    goes_on = end < len(text) and text[end].isalnum() and field.folded[-1].isalnum()
+    return not (is_cut or goes_on)
+
+
+def _cut_out(text: str, parts: Iterable[str]) -> str:
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "\n", 1) if part else text
+    return text
 
 
 def _may_precede(one: Places, other: Places) -> bool:

@@ -9,7 +9,13 @@ from mergeit_async.merging.changes import Change, find_changes, find_moved
 from mergeit_async.merging.comparison import Comparison
 from mergeit_async.merging.ending import measure_break
 from mergeit_async.merging.function_words import FUNCTION_WORDS
-from mergeit_async.merging.hint import find_added, find_remark
+from mergeit_async.merging.hint import (
+    ADDED_WORDS,
+    count_brackets,
+    count_content,
+    find_added,
+    find_remark,
+)
 from mergeit_async.merging.language import find_foreign
 from mergeit_async.merging.leak import find_run, holds_answer, measure_leak
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
@@ -21,8 +27,8 @@ INPUT_LOSS = (0.4, 0.75)
 OUTPUT_LOSS = (0.4, 0.75)
 SWAP = (0.2, 0.6)
 # By how much one source's question and answer together are kept worse than another's: a style that
-# rewords does so with all of them.
-LEFT_BEHIND = (0.7, 1.0)
+# rewords does so with all of them. Questions are reworded more freely.
+LEFT_BEHIND, MOST_BY_QUESTION = (0.75, 1.0), 0.55
 # A word that was replaced tells something where nearly all other words were kept.
 VERBATIM = (0.75, 0.95)
 # A style that rewords all rewords the answers of the other sources as well: so much of the loss
@@ -97,15 +103,22 @@ def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
     """A remark alone is no reason to refuse a merge, but it makes any other weigh more."""
     merged = (compared.merged.instruction, compared.merged.input)
     sources = [field for row in compared.sources for field in (row.instruction, row.input)]
-    if remark := find_remark(merged, sources, compared.asked_before):
+    if count_brackets(merged) > count_brackets(sources) and (
+        remark := find_remark(merged, sources, compared.asked_before, compared.answers_before)
+    ):
         yield Doubt(BY_HINT, "answer_leaked", (f": a question without the remark '{remark}'",))
-    is_kept = all(row[1].share > MATERIAL_KEPT for row in compared.survivals)
+    if compared.holds_all:
+        is_kept = count_content(compared.links.input) >= ADDED_WORDS
+    else:
+        is_kept = all(row[1].share > MATERIAL_KEPT for row in compared.survivals)
     if is_kept and (added := find_added(compared.merged.input, compared.asked_before)):
         phrase = f", input: without what was added to it: {', '.join(added[:5])}"
         yield Doubt(BY_HINT, "answer_leaked", (phrase,))
 
 
 def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
+    if not compared.may_tell(at):
+        return
     output = compared.sources[at].output
     merged = (compared.merged.instruction, compared.merged.input)
     asked = [field for row in compared.sources for field in (row.instruction, row.input)]
@@ -144,7 +157,7 @@ def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
         loss += _estrange(compared, at)
         strength = MOST_BY_LOSS * _ramp(loss, OUTPUT_LOSS)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))
-    behind = _fall_behind(compared, at, 0) + _fall_behind(compared, at, 2)
+    behind = min(MOST_BY_QUESTION, _fall_behind(compared, at, 0)) + _fall_behind(compared, at, 2)
     if behind > LEFT_BEHIND[0]:
         strength = MOST_BY_LOSS * _ramp(behind, LEFT_BEHIND)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))

@@ -18,6 +18,7 @@ TAIL = 6
 # What each sign of a break says alone, and together with a lost end.
 BROKEN, LIKELY = 0.95, 0.8
 LOST_END = 0.3
+MOST_ROWS = 20
 
 
 def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> float:
@@ -27,6 +28,8 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
         return 0.0
     is_open = _is_unlike(_OPEN, text, sources) or _ends_in_label(text)
     is_stump = _is_bare(text) and (_is_hanging(output, sources) or _is_stump(output, sources))
+    if _ends_in_short_row(text):
+        return BROKEN
     if is_stump or (is_open and _lost_end(sources, area)) or _is_unbalanced(text, sources):
         return BROKEN
     if not _is_bare(text) or _ends_as_one(output, sources):
@@ -36,6 +39,14 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
     if _stops_inside(output, sources):
         return BROKEN
     return LIKELY if _is_unended(text, sources) else 0.0
+
+
+def _ends_in_short_row(text: str) -> bool:
+    """Whether the last line is a row of a table with fewer cells than the row before it."""
+    *before, last = [line.strip() for line in text.splitlines()[-MOST_ROWS:] if line.strip()]
+    if not before or not (last.startswith("|") and before[-1].startswith("|")):
+        return False
+    return last.count("|") < before[-1].count("|")
 
 
 def _ends_as_one(output: Field, sources: Sequence[Field]) -> bool:

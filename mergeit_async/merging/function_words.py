@@ -107,6 +107,13 @@ def _read_numerals() -> dict[str, tuple[str, ...]]:
 # A word may stand for several numbers: half is 0.5 and, in 1/2, the 2.
 NUMERALS = _read_numerals()
 
+# Words that count: not those that also put in order, divide or name a time.
+_CARDINALS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
+hundred zwei drei vier fünf sechs sieben acht neun zehn zwölf zwanzig deux trois quatre cinq sept
+huit neuf dix dos tres cuatro cinco seis siete ocho nueve diez dois três quatro oito nove dez два
+две три четыре пять шесть семь восемь девять десять दो तीन चार पाँच छह सात आठ नौ दस"""
+CARDINALS = frozenset(_CARDINALS.split())
 _TENS = {
     word: value
     for value in range(20, 100, 10)

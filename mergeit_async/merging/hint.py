@@ -22,13 +22,27 @@ ADDED_WORDS = 4
 MOST_CHARACTERS = 20_000
 
 
-def find_remark(merged: Iterable[Field], sources: Sequence[Field], known: Vocabulary) -> str:
-    """The first remark in brackets, of two words or more, that says what no source asks."""
+def count_brackets(fields: Iterable[Field]) -> int:
+    """How many remarks there may be."""
+    return sum([field.text.count("(") + field.text.count("（") for field in fields])
+
+
+def find_remark(
+    merged: Iterable[Field], sources: Sequence[Field], known: Vocabulary, answers: Vocabulary
+) -> str:
+    """The first remark in brackets that no source makes, and that says what none of them asks.
+
+    A single word is one only where it stands in an answer: poodle (dog).
+    """
     for field in merged:
         for remark in _REMARK.findall(field.text[:MOST_CHARACTERS]):
-            if len(remark.split()) < 2 or any(remark in each.text for each in sources):
+            if any(f"({remark})" in each.text for each in sources):
                 continue
-            if _find_new(remark, known):
+            words = read_words(remark)
+            is_word = len(words) == 1 and _is_content(words[0])
+            if (is_word and words[0] in answers.words) or (
+                len(words) > 1 and _find_new(remark, known)
+            ):
                 return str(remark)
     return ""
 
@@ -38,6 +52,11 @@ def find_added(given: Field, known: Vocabulary) -> list[str]:
     text = _NAME_OF_PART.sub(" ", given.text[:MOST_CHARACTERS])
     added = _find_new(text, known)
     return added if len(added) >= ADDED_WORDS else []
+
+
+def count_content(words: Iterable[str]) -> int:
+    """How many different ones of `words` are no function words, numbers or labels."""
+    return sum(map(_is_content, set(words)))
 
 
 def _find_new(text: str, known: Vocabulary) -> list[str]:

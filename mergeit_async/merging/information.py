@@ -7,6 +7,7 @@ says comes as whole numbers or rounded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mergeit_async.merging.comparison import Comparison
@@ -19,12 +20,13 @@ from mergeit_async.merging.weights import WordWeights
 from mergeit_async.records import Example, Refusal, Row
 
 INFORMATION_VERSION = "information/1"
-DEFAULT_THRESHOLD = 0.46
 
 # What the loss of a whole instruction, input and output takes from the score, without any doubt.
 PARTS = (0.12, 0.10, 0.25)
-DIGITS = 6
+# Digits of all scores, and so of what the journal and the lineage tell.
+DIGITS = 4
 
+KEPT_WHOLE: Mapping[str, float] = MappingProxyType(dict.fromkeys(FIELDS, 1.0))
 MOST_MISSING, MOST_LOST = 12, 6
 LONGEST_PHRASE = 120
 WORTH_NAMING = 0.2
@@ -60,6 +62,9 @@ def measure_information(
     """How much of `sources`, stands in `merged`. Pure, and never raises."""
     compared = Comparison(merged, sources, weights, encoder)
     shared = doubt_whole(compared)
+    if compared.is_joined and not shared:
+        whole = (_as_whole(similarity) for similarity in compared.similarities)
+        return Information(1.0, tuple(whole), "")
     found = tuple(_score_source(compared, at, shared) for at in range(len(sources)))
     if not found:
         return Information(1.0, (), "")
@@ -80,6 +85,11 @@ def check_information(information: Information, threshold: float) -> Refusal | N
     return Refusal(information.reason, detail, missing[:MOST_MISSING])
 
 
+def _as_whole(similarity: float) -> SourceInformation:
+    """What a source kept that stands in the merged row word for word."""
+    return SourceInformation(1.0, round(similarity, DIGITS), KEPT_WHOLE, (), "")
+
+
 def _score_source(compared: Comparison, at: int, shared: Sequence[Doubt]) -> SourceInformation:
     survival = compared.survivals[at]
     doubts = sorted([*doubt_source(compared, at), *shared], key=lambda doubt: -doubt.strength)
@@ -89,7 +99,9 @@ def _score_source(compared: Comparison, at: int, shared: Sequence[Doubt]) -> Sou
     return SourceInformation(
         score=round(score, DIGITS),
         similarity=round(compared.similarities[at], DIGITS),
-        fields={name: each.share for name, each in zip(FIELDS, survival, strict=True)},
+        fields={
+            name: round(each.share, DIGITS) for name, each in zip(FIELDS, survival, strict=True)
+        },
         missing=_name_missing(at + 1, doubts, survival),
         reason=doubts[0].reason if doubts else ("information_lost" if score < 1.0 else ""),
     )

@@ -100,13 +100,12 @@ def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordW
 def _find_told(output: Field, new: set[str]) -> set[str]:
     """The words of `output` that are among `new`, also in another form."""
     told = new & output.vocabulary
-    telling = Vocabulary({word for word in new - FUNCTION_WORDS if not is_number(word)})
-    stems = {word[:SHORTEST_STEM] for word in telling.words}
-    told.update(
-        word
-        for word in output.vocabulary
-        if word[:SHORTEST_STEM] in stems and telling.has_form_of(word)
-    )
+    content = new - FUNCTION_WORDS
+    stems = {word[:SHORTEST_STEM] for word in content}
+    alike = [word for word in output.vocabulary if word[:SHORTEST_STEM] in stems]
+    if alike:
+        telling = Vocabulary({word for word in content if not is_number(word)})
+        told.update(filter(telling.has_form_of, alike))
     return told
 
 

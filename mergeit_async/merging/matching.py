@@ -59,7 +59,8 @@ class Vocabulary:
             return not self.numbers.isdisjoint(number_readings(word))
         if word in NUMERALS and not self.numbers.isdisjoint(NUMERALS[word]):
             return True
-        return any(map(self._has_stem_of, _bare_forms(word)))
+        # An identifier has no other forms.
+        return "_" not in word and any(map(self._has_stem_of, _bare_forms(word)))
 
     @property
     def numbers(self) -> set[str]:

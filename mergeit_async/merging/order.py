@@ -72,7 +72,7 @@ def measure_swaps(roles: Roles, rows: Sequence[Units], merged: Units) -> list[fl
     for one, other in combinations(range(n_sources), 2):
         orders = [_precedence(places[one], places[other]) for places in (asked, given)]
         turned = -max(orders, key=abs) * _precedence(answered[one], answered[other])
-        if labelled and (whole := _compare_wholes(rows[one], rows[other], merged)):
+        if whole := _compare_wholes(rows[one], rows[other], merged):
             turned = whole
         swap = _judge(_find_leaning(votes, one, other), turned, labelled)
         swaps[one], swaps[other] = max(swaps[one], swap), max(swaps[other], swap)

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from mergeit_async.merging.changes import Change
-from mergeit_async.merging.function_words import FUNCTION_WORDS, NUMERALS
+from mergeit_async.merging.context import LEAST_SAME, count_same
+from mergeit_async.merging.function_words import CARDINALS, FUNCTION_WORDS, NUMERALS
 from mergeit_async.merging.matching import Encoder
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field, is_number
@@ -18,21 +19,17 @@ from mergeit_async.merging.weights import WordWeights
 
 # The weight of a word, and its length, from which on it is about something.
 CONTENT_WEIGHT, LEAST_LETTERS = 0.5, 3
-# So many words in a row on each side are compared; so many in all have to be the same.
-REACH, LEAST_SAME = 3, 3
 # How sure that is with the fewest equal neighbours, and with more.
 BARELY, SURELY = 0.85, 1.0
 # Two words of one meaning, by the model: from which cosine on, and where there is no doubt left.
-KIN, SAME = 0.45, 0.6
+KIN, SAME = 0.6, 0.8
 # The share of a text's words that are kept, from which on it counts as kept word for word.
 REWORDED, VERBATIM = 0.78, 0.9
 # Bounds on the work that hostile texts make.
 MOST_LOST, MOST_PAIRS = 200, 2_000
 
 
-def find_replaced(
-    field: Field, area: Area, weights: WordWeights, encoder: Encoder
-) -> list[Change]:
+def find_replaced(field: Field, area: Area, weights: WordWeights, encoder: Encoder) -> list[Change]:
     """The content words of `field`, of one source, in whose place a stranger stands in `area`."""
     lost = _find_lost(field, area, weights)
     pairs = list(_pair(field.words, lost, area)) if lost else []
@@ -80,9 +77,7 @@ def _is_content(word: str, weights: WordWeights) -> bool:
     )
 
 
-def _pair(
-    words: Sequence[str], lost: Sequence[int], area: Area
-) -> Iterator[tuple[str, str, int]]:
+def _pair(words: Sequence[str], lost: Sequence[int], area: Area) -> Iterator[tuple[str, str, int]]:
     """Lost words and strangers between equal words, and how many of these there are."""
     by_neighbour: dict[tuple[int, str], list[int]] = defaultdict(list)
     for at in lost:
@@ -92,33 +87,15 @@ def _pair(
     for strangers in area.strangers:
         merged = strangers.field.words
         for place, kind in strangers.places:
-            if kind != "word" or len(merged[place]) < LEAST_LETTERS:
+            new = merged[place]
+            if kind != "word" or len(new) < LEAST_LETTERS or new in FUNCTION_WORDS:
                 continue
             before = merged[place - 1] if place else ""
             after = merged[place + 1] if place + 1 < len(merged) else ""
             for at in {*by_neighbour[-1, before], *by_neighbour[1, after]}:
                 n_pairs += 1
-                if n_pairs <= MOST_PAIRS and (same := _count_same(words, at, merged, place)):
-                    yield words[at], merged[place], same
-
-
-def _count_same(words: Sequence[str], at: int, merged: Sequence[str], place: int) -> int:
-    """How many words around both places are the same; 0 where too few are, or one side differs."""
-    before = _run(words[max(0, at - REACH) : at][::-1], merged[max(0, place - REACH) : place][::-1])
-    after = _run(words[at + 1 : at + 1 + REACH], merged[place + 1 : place + 1 + REACH])
-    touches = (before or at == 0) and (after or at + 1 == len(words))
-    return before + after if touches and before + after >= LEAST_SAME else 0
-
-
-def _run(one: Sequence[str], other: Sequence[str]) -> int:
-    """The number of equal words before the first that differs."""
-    n_same = 0
-    for mine, theirs in zip(one, other, strict=False):
-        # The article follows the word that is replaced.
-        if mine != theirs and {mine, theirs} != {"a", "an"}:
-            break
-        n_same += 1
-    return n_same
+                if n_pairs <= MOST_PAIRS and (same := count_same(words, at, merged, place)):
+                    yield words[at], new, same
 
 
 def _judge(old: str, new: str, same: int, encoder: Encoder) -> float:
@@ -129,10 +106,10 @@ def _judge(old: str, new: str, same: int, encoder: Encoder) -> float:
 def _places_of_numerals(fields: Sequence[Field]) -> dict[tuple[str, str], set[str]]:
     places: dict[tuple[str, str], set[str]] = {}
     for field in fields:
-        if NUMERALS.keys().isdisjoint(field.vocabulary):
+        if CARDINALS.isdisjoint(field.vocabulary):
             continue
         for at in range(1, len(field.words) - 1):
-            if field.words[at] in NUMERALS:
+            if field.words[at] in CARDINALS:
                 place = (_singular(field.words[at - 1]), _singular(field.words[at + 1]))
                 places.setdefault(place, set()).add(field.words[at])
     return places

@@ -24,6 +24,9 @@ _FIRST_NAME = re.compile(r"(?:\A|[.!?:]\s|\n)([A-ZÀ-ÖØ-Þ][\w-]+)(?= [A-ZÀ-�
 MANY, SIGNS_OF_GERMAN = 3, 2
 
 
+_IDENTIFIER = re.compile(r"\b[A-Za-z]{1,40}_[A-Za-z_]{1,40}\b")
+
+
 class Strangers(NamedTuple):
     """Units of a merged field that no source has, with their kinds, by place."""
 
@@ -35,6 +38,8 @@ class Area(NamedTuple):
     """The questions or the answers: of the merged row, and of all its sources.
 
     `strangers` are those in the merged fields; `is_asked` tells the questions from the answers.
+    `elsewhere` are the units of the other ones: what is lost here and stands there is not said
+    again, no more.
     """
 
     merged: Sequence[Field]
@@ -42,6 +47,11 @@ class Area(NamedTuple):
     vocabulary: Vocabulary
     strangers: Sequence[Strangers]
     is_asked: bool
+    elsewhere: Vocabulary
+
+    def is_gone(self, word: str) -> bool:
+        """Whether `word` stands nowhere in the merged row, in no form."""
+        return word not in self.elsewhere.words and not self.elsewhere.has_form_of(word)
 
     def lacks(self, word: str) -> bool:
         """Whether `word` stands less often in the merged fields than in those of the sources."""
@@ -69,6 +79,7 @@ def _find_strange(field: Field, known: Vocabulary) -> Strangers:
 def find_names(text: str) -> set[str]:
     """The words, without case, that are written with a capital inside a sentence."""
     names = {name.casefold() for name in (*_NAME.findall(text), *_FIRST_NAME.findall(text))}
+    names.update(name.casefold() for name in _IDENTIFIER.findall(text))
     return set() if len(names) >= MANY and _is_german(text) else names - FUNCTION_WORDS
 
 

@@ -22,10 +22,11 @@ _NUMBER = (
     r"\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
     r"|(?<![,.])\d{1,40},\d{1,40}(?![,.]?\d)|\d{1,40}"
 )
-_ASCII_UNIT = re.compile(rf"[a-z_]\w{{0,63}}|{_NUMBER}", re.ASCII)
+# A look at the first sign spares most places all the forms of numbers.
+_ASCII_UNIT = re.compile(rf"[a-z_]\w{{0,63}}|(?=\d)(?:{_NUMBER})", re.ASCII)
 # Combining marks are no \w, though the vowels of Devanagari and the points of Arabic are marks.
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
-_UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|{_NUMBER}")
+_UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|(?=\d)(?:{_NUMBER})")
 # Han, kana, Hangul, Thai, Lao, Khmer.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")
 _DIGITS = {
@@ -41,13 +42,34 @@ _TRANSLATED = re.compile(f"[{''.join(map(chr, _TRANSLATION))}]")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
 
 
-class Field(NamedTuple):
-    """One field of a row: its text, also folded, its units in order, and the set of them."""
+class Field:
+    """One field of a row: its text, also folded, its units in order, and the set of them.
 
-    text: str
-    folded: str
-    words: list[str]
-    vocabulary: set[str]
+    The units are read when they are first asked for: of a text that stands somewhere word for word
+    there is nothing to compare.
+    """
+
+    __slots__ = ("_vocabulary", "_words", "folded", "text")
+
+    def __init__(self, text: str, folded: str) -> None:
+        self.text = text
+        self.folded = folded
+        self._words: list[str] | None = None
+        self._vocabulary: set[str] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The units in order."""
+        if self._words is None:
+            self._words = _split(self.folded)
+        return self._words
+
+    @property
+    def vocabulary(self) -> set[str]:
+        """The units, each once."""
+        if self._vocabulary is None:
+            self._vocabulary = set(self.words)
+        return self._vocabulary
 
 
 class Units(NamedTuple):
@@ -67,19 +89,17 @@ def read_row(row: Example | Row) -> Units:
 
 
 def read_field(text: str) -> Field:
-    if not text:
-        return NO_FIELD
-    folded = text.strip().lower() if text.isascii() else _normalise(text.strip())
-    words = _split(folded)
-    return Field(text, folded, words, set(words))
+    return Field(text, fold(text.strip()))
 
 
-NO_FIELD = Field("", "", [], set())
+def fold(text: str) -> str:
+    """`text` without case, and with one spelling for what has several."""
+    return text.lower() if text.isascii() else _normalise(text)
 
 
 def read_words(text: str) -> list[str]:
     """The units of `text`, in order, without case."""
-    return _split(text.lower() if text.isascii() else _normalise(text))
+    return _split(fold(text))
 
 
 def _split(folded: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mergeit_async.merging.answer import telling_sentences
 from mergeit_async.merging.gate import check_merge
-from mergeit_async.merging.information import Information, check_information
+from mergeit_async.merging.information import Information, SourceInformation, check_information
 from mergeit_async.merging.parse import parse_reply
 from mergeit_async.records import ChatReply, Example, Refusal, Row
 
@@ -27,7 +27,6 @@ _DECLINES = re.compile(
 )
 # Below every merge that could be read.
 NO_MERGE = -1.0
-DECIMALS = 4
 
 # How much of each source a merged row keeps.
 Measure = Callable[[Example, Sequence[Row]], Information]
@@ -98,14 +97,16 @@ class Gate:
 def describe(information: Information) -> dict[str, Any]:
     """The scores of a merge as JSON values, its sources in the order of the group."""
     return {
-        "information": round(information.score, DECIMALS),
-        "sources": [
-            {
-                "information": round(source.score, DECIMALS),
-                "similarity": round(source.similarity, DECIMALS),
-                "kept": {name: round(share, DECIMALS) for name, share in source.fields.items()},
-                **({"missing": list(source.missing)} if source.missing else {}),
-            }
-            for source in information.sources
-        ],
+        "information": information.score,
+        "sources": [describe_source(source) for source in information.sources],
     }
+
+
+def describe_source(source: SourceInformation) -> dict[str, Any]:
+    """The scores of one source as JSON values."""
+    scores = {
+        "information": source.score,
+        "similarity": source.similarity,
+        "kept": dict(source.fields),
+    }
+    return scores | {"missing": list(source.missing)} if source.missing else scores

@@ -45,6 +45,11 @@ class WordWeights:
             n_texts += 1
         return cls(n_texts, dict(counts))
 
+    @property
+    def words(self) -> Iterable[str]:
+        """The words that the dataset has more than once."""
+        return self._counts.keys()
+
     def weigh(self, word: str) -> float:
         return self._weights.get(word, 1.0)
 

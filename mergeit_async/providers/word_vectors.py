@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ STEPS = 127
 # Words beyond so many, 51 MB, start the table anew; what is in it never changes a result.
 MOST_WORDS = 200_000
 LONGEST_WORD = 48
+WORDS_AT_ONCE = 256
 # Words of a text beyond so many add little to its mean, and the table has to hold them at once.
 MOST_WORDS_A_TEXT = 2_000
 
@@ -37,13 +39,32 @@ class WordVectors:
         self._rows: dict[str, int] = {}
         self._table = np.zeros((1024, self._tokens.shape[1]), dtype=np.int8)
 
+    def learn(self, words: Iterable[str]) -> None:
+        """Read these words at once, which is cheaper than each where it first comes."""
+        for chunk in batched_words(words):
+            self._learn(chunk)
+
     def similarities(self, merged: Set[str], sources: Sequence[Set[str]]) -> list[float]:
         """The cosine between the words of `merged` and those of each source, 0 where none has any.
 
         The same bit for bit, on any machine and in whatever company the words come.
         """
-        whole = self._sum(merged)
-        return [_cosine(whole, self._sum(words)) for words in sources]
+        # Most of the merged words are the sources': only the rest is added and taken away, which
+        # is exact with whole numbers.
+        sums = [self._sum(words) for words in sources]
+        whole = np.zeros(self._tokens.shape[1], dtype=np.int32)
+        known: set[str] = set()
+        for words, its_sum in zip(sources, sums, strict=True):
+            kept = words & merged
+            whole += its_sum
+            if len(kept) < len(words):
+                whole -= self._sum(words - kept)
+            if again := kept & known:
+                whole -= self._sum(again)
+            known |= kept
+        if len(known) < len(merged):
+            whole += self._sum(merged - known)
+        return _cosines(whole.astype(np.float64), [each.astype(np.float64) for each in sums])
 
     def kinships(self, lost: Sequence[str], kept: Sequence[str]) -> list[float]:
         """For each of `lost` its highest cosine with any of `kept`, 0 where there is none."""
@@ -61,25 +82,25 @@ class WordVectors:
         """The log-likelihood of each language `text` may be in, up to a constant."""
         return self._languages.rank_languages(text)
 
-    def _sum(self, words: Set[str]) -> NDArray[np.float64]:
+    def _sum(self, words: Set[str]) -> NDArray[np.int32]:
         chosen = list(words)
         if len(chosen) > MOST_WORDS_A_TEXT:
             chosen = sorted(chosen)[:MOST_WORDS_A_TEXT]
-        rows = self._find_rows(chosen)
-        total = self._table.take(rows, axis=0).sum(axis=0, dtype=np.int32)
-        return total.astype(np.float64)
+        rows = self._find_rows(chosen)  # before the table is looked at: it may grow
+        taken = self._table.take(rows, axis=0) if rows else self._table[:0]
+        total: NDArray[np.int32] = np.add.reduce(taken, axis=0, dtype=np.int32)
+        return total
 
     def _find_rows(self, words: Sequence[str]) -> list[int]:
         try:
-            return [self._rows[word] for word in words]
+            return list(map(self._rows.__getitem__, words))
         except KeyError:
             self._learn(words)
         return [self._rows[word] for word in words]
 
     def _take(self, words: Sequence[str]) -> NDArray[np.float64]:
-        taken: NDArray[np.float64] = self._table[[self._rows[word] for word in words]].astype(
-            np.float64
-        )
+        rows = [self._rows[word] for word in words]
+        taken: NDArray[np.float64] = self._table.take(rows, axis=0).astype(np.float64)
         return taken
 
     def _learn(self, words: Sequence[str]) -> None:
@@ -89,11 +110,10 @@ class WordVectors:
         if len(self._rows) + len(new) > MOST_WORDS:
             self._rows.clear()
             new = sorted(set(words))
-        self._reserve(len(self._rows) + len(new))
-        for word in new:
-            row = len(self._rows)
-            self._table[row] = self._quantise(self._read(word))
-            self._rows[word] = row
+        first = len(self._rows)
+        self._reserve(first + len(new))
+        self._table[first : first + len(new)] = self._quantise([self._read(word) for word in new])
+        self._rows.update(zip(new, range(first, first + len(new)), strict=True))
 
     def _read(self, word: str) -> Sequence[int]:
         # One by one: a batch of a few words costs the tokenizer's threads more than the words.
@@ -101,16 +121,20 @@ class WordVectors:
         tokens: Sequence[int] = self._encode(head, add_special_tokens=False).ids
         return tokens
 
-    def _quantise(self, tokens: Sequence[int]) -> NDArray[np.int8]:
-        """The mean of the vectors of a word's tokens, in whole steps."""
-        if not tokens:
-            return np.zeros(self._tokens.shape[1], dtype=np.int8)
-        # Added one after the other: numpy's own sum may pair them differently on another machine.
-        total = np.zeros(self._tokens.shape[1], dtype=np.float64)
-        for token in tokens:
-            total += self._tokens[token]
-        peak = float(np.abs(total).max()) or 1.0
-        return np.rint(total * (STEPS / peak)).astype(np.int8)
+    def _quantise(self, words: Sequence[Sequence[int]]) -> NDArray[np.int8]:
+        """The mean of the vectors of each word's tokens, in whole steps: (n_words, dim)."""
+        lengths = np.array([len(tokens) for tokens in words])
+        tokens = [token for tokens in words for token in tokens]
+        sums = np.zeros((len(words), self._tokens.shape[1]))
+        if tokens:
+            # Each after the one before it: the same sums in whatever company.
+            starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+            vectors = self._tokens[tokens].astype(np.float64)
+            sums[lengths > 0] = np.add.reduceat(vectors, starts, axis=0)
+        peaks = np.abs(sums).max(axis=1, keepdims=True)
+        peaks[peaks == 0.0] = 1.0
+        steps: NDArray[np.int8] = np.rint(sums * (STEPS / peaks)).astype(np.int8)
+        return steps
 
     def _reserve(self, n_words: int) -> None:
         if n_words > len(self._table):
@@ -119,6 +143,15 @@ class WordVectors:
             self._table = grown
 
 
-def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    lengths = math.sqrt(float(one @ one)) * math.sqrt(float(other @ other))
-    return float(one @ other) / lengths if lengths else 0.0
+def batched_words(words: Iterable[str]) -> Iterator[list[str]]:
+    """The first MOST_WORDS of `words`, in lists of bounded length."""
+    rest = iter(islice(words, MOST_WORDS))
+    while chunk := list(islice(rest, WORDS_AT_ONCE)):
+        yield chunk
+
+
+def _cosines(one: NDArray[np.float64], others: Iterable[NDArray[np.float64]]) -> list[float]:
+    """The cosine of a vector (dim,) with each of `others`, 0 where one has no length."""
+    square = float(one @ one)
+    products = ((float(one @ other), square * float(other @ other)) for other in others)
+    return [dot / math.sqrt(squares) if squares else 0.0 for dot, squares in products]

@@ -15,7 +15,13 @@ import anyio
 import orjson
 import pytest
 
-from mergeit_async.engine.inspector import PROGRAM, Inspector, Knowledge, open_inspector
+from mergeit_async.engine.inspector import (
+    PROGRAM,
+    Channel,
+    Inspector,
+    Knowledge,
+    open_inspector,
+)
 from mergeit_async.engine.inspector_process import answer
 from mergeit_async.errors import StoppedError
 from mergeit_async.merging.weights import WordWeights
@@ -96,20 +102,33 @@ async def test_a_group_without_a_reply_is_composed(words):
 
 async def test_many_cases_go_over_in_few_batches(structural, monkeypatch):
     batches: list[int] = []
+    send = Channel.send
+
+    def count(self: Channel, batch: list[object]) -> None:
+        batches.append(len(batch))
+        send(self, batch)
+
+    monkeypatch.setattr(Channel, "send", count)
     async with open_inspector(structural) as inspector:
         await inspector.inspect(said(FAITHFUL), SOURCES)
-        hand_out = inspector._hand_out
-
-        def count(word: str, content: list[object]) -> None:
-            batches.append(len(content))
-            hand_out(word, content)
-
-        monkeypatch.setattr(inspector, "_hand_out", count)
+        merges = [FAITHFUL._replace(input=str(number)) for number in range(60)]
         verdicts = await asyncio.gather(
-            *(inspector.inspect(said(FAITHFUL._replace(input=str(n))), SOURCES) for n in range(200))
+            *(inspector.inspect(said(merged), SOURCES) for merged in merges)
         )
-    assert [verdict.result.input for verdict in verdicts] == [str(n) for n in range(200)]
-    assert batches == [1, 1, 198]
+    assert [verdict.result for verdict in verdicts] == merges
+    assert batches == [1, 1, 1, 58]
+
+
+async def test_more_processes_join_in_where_much_is_to_be_checked(structural, monkeypatch):
+    monkeypatch.setattr("mergeit_async.engine.inspector.MOST_PROCESSES", 3)
+    long = said(FAITHFUL._replace(output="one more word " * 20_000))
+    async with open_inspector(structural) as inspector:
+        await inspector.inspect(said(FAITHFUL), SOURCES)
+        assert len(inspectors()) == 1
+        for _ in range(3):
+            await asyncio.gather(*(inspector.inspect(long, SOURCES) for _ in range(400)))
+        assert len(inspectors()) == 3
+    assert inspectors() == []
 
 
 async def test_the_event_loop_goes_on_while_a_merge_is_checked(words):

@@ -18,7 +18,9 @@ def _area(merged: str, *sources: Field) -> Area:
     theirs = read_field(merged)
     known = Vocabulary(set().union(*(field.vocabulary for field in sources)))
     strangers = find_strangers([theirs], known)
-    return Area((theirs,), sources, Vocabulary(theirs.vocabulary), strangers)
+    return Area(
+        (theirs,), sources, Vocabulary(theirs.vocabulary), strangers, False, Vocabulary(set())
+    )
 
 
 def _find(source: str, merged: str) -> list[Change]:

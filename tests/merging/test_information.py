@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from mergeit_async.config import MIN_INFORMATION
 from mergeit_async.merging.compose import compose
 from mergeit_async.merging.information import (
-    DEFAULT_THRESHOLD,
     Information,
     check_information,
     measure_information,
@@ -56,7 +56,7 @@ def _measure(encoder: WordVectors, **changes: str) -> Information:
 def test_a_free_merge_that_keeps_all_facts_passes(encoder: WordVectors) -> None:
     information = _measure(encoder)
 
-    assert check_information(information, DEFAULT_THRESHOLD) is None
+    assert check_information(information, MIN_INFORMATION) is None
     assert information.score == min(each.score for each in information.sources) > 0.7
 
 
@@ -100,7 +100,7 @@ def test_a_composed_row_keeps_everything(encoder: WordVectors) -> None:
 def test_each_way_to_lose_something_is_refused_by_its_name(
     encoder: WordVectors, reason: str, changes: dict[str, str], named: str
 ) -> None:
-    refusal = check_information(_measure(encoder, **changes), DEFAULT_THRESHOLD)
+    refusal = check_information(_measure(encoder, **changes), MIN_INFORMATION)
 
     assert refusal is not None
     assert refusal.reason == reason
@@ -115,7 +115,7 @@ def test_swapped_answers_are_refused(encoder: WordVectors) -> None:
     merged = Example("Name the capital of each.", "1. Mongolia\n2. Peru", "1. Lima\n2. Ulaanbaatar")
 
     refusal = check_information(
-        measure_information(merged, sources, WEIGHTS, encoder), DEFAULT_THRESHOLD
+        measure_information(merged, sources, WEIGHTS, encoder), MIN_INFORMATION
     )
 
     assert refusal is not None and refusal.reason == "answers_swapped"
@@ -126,11 +126,11 @@ def test_a_merge_that_obeyed_an_order_inside_a_row_is_refused(encoder: WordVecto
 
     information = measure_information(merged, SOURCES, WEIGHTS, encoder)
 
-    assert check_information(information, DEFAULT_THRESHOLD) is not None
+    assert check_information(information, MIN_INFORMATION) is not None
 
 
 def test_what_is_missing_is_named_in_short_phrases(encoder: WordVectors) -> None:
-    refusal = check_information(_measure(encoder, input="", output="Nothing."), DEFAULT_THRESHOLD)
+    refusal = check_information(_measure(encoder, input="", output="Nothing."), MIN_INFORMATION)
 
     assert refusal is not None
     assert 0 < len(refusal.missing) <= 12
@@ -149,7 +149,7 @@ def test_empty_texts_have_a_defined_outcome(encoder: WordVectors, empty: Example
     nothing = Row("n", "", "", "", 0, 1)
 
     assert measure_information(empty, (nothing, nothing), WEIGHTS, encoder).score == 1.0
-    assert measure_information(empty, SOURCES, WEIGHTS, encoder).score < DEFAULT_THRESHOLD
+    assert measure_information(empty, SOURCES, WEIGHTS, encoder).score < MIN_INFORMATION
     assert measure_information(empty, (), WEIGHTS, encoder).score == 1.0
 
 

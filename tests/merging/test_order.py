@@ -15,7 +15,7 @@ COLD = Example("Name the tone.", "The minutes are attached.", "Neutral")
 
 def _measure(merged: Example, *sources: Example) -> list[float]:
     rows = [read_row(source) for source in sources]
-    return measure_swaps(Roles(rows), read_row(merged), len(sources))
+    return measure_swaps(Roles(rows), rows, read_row(merged))
 
 
 def test_numbers_beside_the_wrong_words_were_swapped() -> None:

@@ -39,6 +39,6 @@ def test_a_name_may_begin_a_sentence_if_its_second_word_has_a_capital_too() -> N
 def test_a_word_is_lacking_where_it_stands_less_often_than_before() -> None:
     merged = (read_field("Oslo and Bergen"),)
     sources = (read_field("Oslo"), read_field("To Oslo"))
-    area = Area(merged, sources, Vocabulary(merged[0].vocabulary), [])
+    area = Area(merged, sources, Vocabulary(merged[0].vocabulary), [], False, Vocabulary(set()))
 
     assert area.lacks("oslo") and not area.lacks("bergen")
