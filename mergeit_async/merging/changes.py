@@ -35,7 +35,7 @@ SIGNS_OF_CODE = 3
 CROWD = 2.0
 CONTENT_WEIGHT = 0.3
 # Bounds on the work that hostile texts make.
-MOST_LOST, MOST_WORDS, MOST_NUMBERS = 1_000, 2_000, 50
+MOST_LOST, MOST_WORDS, MOST_NUMBERS, MOST_PLACES = 1_000, 2_000, 20, 10
 EDGE = ""
 
 
@@ -87,7 +87,7 @@ def _find_in_place(field: Field, merged: Iterable[Field], area: Area) -> Iterato
 
 def _pair_up(field: Field, other: Field, old: str) -> Iterator[tuple[str, str]]:
     """The number `old` with those of `other`, no form of it, that stand among the same words."""
-    places = [at for at, word in enumerate(field.words[:MOST_WORDS]) if word == old]
+    places = [at for at, word in enumerate(field.words[:MOST_WORDS]) if word == old][:MOST_PLACES]
     for place, word in enumerate(other.words[:MOST_WORDS]) if places else ():
         if not is_number(word) or not set(number_readings(word)).isdisjoint(number_readings(old)):
             continue

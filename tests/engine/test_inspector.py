@@ -187,7 +187,8 @@ async def test_a_reply_of_megabytes_goes_there_and_back(structural):
 
 
 async def test_no_process_is_left_when_an_inspector_is_closed(structural):
-    async with open_inspector(structural):
+    async with open_inspector(structural) as inspector:
+        await inspector.inspect(said(FAITHFUL), SOURCES)
         assert len(inspectors()) == 1
     assert inspectors() == []
 
