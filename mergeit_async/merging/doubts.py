@@ -45,6 +45,8 @@ LEAST_LOSS = 0.2
 # No doubt is certain, so that a score tells how many there are.
 MOST = 0.95
 MOST_BY_WORD, MOST_BY_LOSS = 0.6, 0.9
+# What an answer and a question may lose where another source is kept word for word.
+ANSWER_BESIDE_WHOLE, QUESTION_BESIDE_WHOLE, MOST_BY_WHOLE = (0.1, 0.3), (0.3, 0.7), 0.7
 # A remark in the question, or in material that else is kept.
 BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
@@ -74,7 +76,11 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
     """The doubts whether source `at` is kept."""
     found = [*_doubt_leak(compared, at), *_doubt_swap(compared, at)]
     if not compared.holds(at):
-        found += [*_doubt_loss(compared, at), *_doubt_changes(compared, at)]
+        found += [
+            *_doubt_loss(compared, at),
+            *_doubt_beside_whole(compared, at),
+            *_doubt_changes(compared, at),
+        ]
     return [doubt for doubt in found if doubt.strength > 0.0]
 
 
@@ -161,6 +167,17 @@ def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
     if behind > LEFT_BEHIND[0]:
         strength = MOST_BY_LOSS * _ramp(behind, LEFT_BEHIND)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))
+
+
+def _doubt_beside_whole(compared: Comparison, at: int) -> Iterator[Doubt]:
+    """Where another source stands word for word, losses of this one are no matter of style."""
+    if not any(compared.holds(other) for other in range(len(compared.sources)) if other != at):
+        return
+    instruction, _, output = compared.survivals[at]
+    reason = _name_loss(compared, at, instruction.share)
+    yield Doubt(MOST_BY_LOSS * _ramp(1.0 - output.share, ANSWER_BESIDE_WHOLE), reason)
+    asked = _ramp(1.0 - instruction.share, QUESTION_BESIDE_WHOLE)
+    yield Doubt(MOST_BY_WHOLE * asked, reason)
 
 
 def _fall_behind(compared: Comparison, at: int, field: int) -> float:
