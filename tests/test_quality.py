@@ -78,7 +78,7 @@ async def test_a_flawed_merge_is_mended_or_its_sources_stay(tmp_path, flaw):
 async def test_where_no_repair_helps_the_originals_stay_for_a_reason_each(tmp_path):
     settings = SimulatorSettings(content_faults={"obeyed": 1.0}, repair_failure_rate=1.0)
     summary, server = await run(tmp_path / "run", settings, max_attempts=3)
-    assert summary.merged_groups <= 0.05 * summary.groups
+    assert summary.merged_groups <= 0.15 * summary.groups
     assert server.stats.arrivals >= 3 * (summary.groups - summary.merged_groups)
     assert summary.rows_in == summary.merged + summary.kept + summary.filtered + summary.rejected
     kept = [line for line in lineage(tmp_path / "run", "kept") if "group" in line]

@@ -54,7 +54,7 @@ _NUMERALS = {
     "8": "eight eighth eighths acht huit ocho oito восемь ثمانية ثمان आठ",
     "9": "nine ninth neun neuf nueve nove девять تسعة تسع नौ",
     "10": "ten tenth tenths zehn dix diez dez decade десять عشرة عشر दस",
-    "11": "eleven elf onze once одиннадцать",
+    "11": "eleven elf onze одиннадцать",
     "12": "twelve dozen zwölf douze doce doze двенадцать noon midday",
     "13": "thirteen dreizehn treize trece treze",
     "14": "fourteen fortnight vierzehn quatorze catorce",

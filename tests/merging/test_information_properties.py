@@ -5,12 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mergeit_async.config import MIN_INFORMATION
 from mergeit_async.merging.compose import compose
-from mergeit_async.merging.information import (
-    DEFAULT_THRESHOLD,
-    check_information,
-    measure_information,
-)
+from mergeit_async.merging.information import check_information, measure_information
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.providers.word_vectors import WordVectors
 from mergeit_async.records import Example, Row
@@ -75,7 +72,7 @@ def test_rows_that_stand_there_word_for_word_pass(
     for merged in (compose(rows), _join(*rows)):
         information = measure_information(merged, rows, WEIGHTS, encoder)
 
-        assert check_information(information, DEFAULT_THRESHOLD) is None
+        assert check_information(information, MIN_INFORMATION) is None
 
 
 @BOUNDED
@@ -88,7 +85,7 @@ def test_a_merge_without_one_of_its_sources_is_refused(
 
     information = measure_information(merged, rows, WEIGHTS, encoder)
 
-    assert check_information(information, DEFAULT_THRESHOLD) is not None
+    assert check_information(information, MIN_INFORMATION) is not None
     assert information.sources[1 - kept].score == information.score
 
 
