@@ -16,14 +16,22 @@ from mergeit_async.merging.hint import (
     find_added,
     find_remark,
 )
-from mergeit_async.merging.language import find_foreign
-from mergeit_async.merging.leak import find_run, holds_answer, measure_leak
+from mergeit_async.merging.language import LEAST_TOLD, find_foreign
+from mergeit_async.merging.leak import (
+    fills_blank,
+    find_run,
+    holds_answer,
+    measure_leak,
+    repeats_label,
+)
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
 from mergeit_async.merging.strangers import Area
-from mergeit_async.merging.units import Field
+from mergeit_async.merging.units import Field, is_number
 
 # Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
 INPUT_LOSS = (0.4, 0.75)
+# The same for the numbers of an input that has so many.
+NUMBERS_LOST, FEWEST_NUMBERS = (0.4, 0.8), 2
 OUTPUT_LOSS = (0.4, 0.75)
 SWAP = (0.2, 0.6)
 # By how much one source's question and answer together are kept worse than another's: a style that
@@ -40,7 +48,7 @@ USUAL_SIMILARITY, MODEL_SHARE, MOST_BY_MODEL = 0.5, 0.4, 0.1
 REPLACED = 0.6
 # Of an answer that is lost with its question, the source is; else only its information.
 QUESTION_KEPT = 0.6
-# A change of language always loses words.
+# A change of language loses words, or adds a sentence.
 LEAST_LOSS = 0.2
 # No doubt is certain, so that a score tells how many there are.
 MOST = 0.95
@@ -93,9 +101,10 @@ def _doubt_end(compared: Comparison) -> Iterator[Doubt]:
 
 
 def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
-    if all(each.share > 1.0 - LEAST_LOSS for row in compared.survivals for each in row):
-        return
     strangers = [*compared.questions.strangers, *compared.answers.strangers]
+    is_kept = all(each.share > 1.0 - LEAST_LOSS for row in compared.survivals for each in row)
+    if is_kept and sum(len(each.places) for each in strangers) < LEAST_TOLD:
+        return
     strange = {each.field.words[at] for each in strangers for at, _ in each.places}
     fields = [each.field for each in strangers]
     sources = [field for row in compared.sources for field in row]
@@ -131,6 +140,12 @@ def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     if holds_answer(output, merged, asked):
         phrase = f": a question without its answer '{output.text[:60]}'"
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
+    row = compared.sources[at]
+    if fills_blank(merged, (row.instruction, row.input)):
+        yield Doubt(MOST_BY_LOSS, "answer_leaked", (": the blank to fill in",))
+    if repeats_label(output, merged, [(row.instruction, row.input) for row in compared.sources]):
+        phrase = f": a question without its answer '{output.text[:60]}'"
+        yield Doubt(MOST_BY_WORD, "answer_leaked", (phrase,))
     if compared.new_asked <= FUNCTION_WORDS:
         return
     leak = measure_leak(output, compared.new_asked, compared.asked_before, compared.weights)
@@ -157,6 +172,10 @@ def _doubt_swap(compared: Comparison, at: int) -> Iterator[Doubt]:
 def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
     instruction, given, output = compared.survivals[at]
     yield Doubt(_ramp(1.0 - given.share, INPUT_LOSS), "input_dropped")
+    numbers = [word for word in compared.sources[at].input.vocabulary if is_number(word)]
+    if len(numbers) >= FEWEST_NUMBERS:
+        lost = len(set(numbers).intersection(given.lost)) / len(numbers)
+        yield Doubt(MOST_BY_LOSS * _ramp(lost, NUMBERS_LOST), "input_dropped")
     others = [1.0 - row[2].share for i, row in enumerate(compared.survivals) if i != at]
     loss = 1.0 - output.share - STYLE * min(others, default=0.0)
     if loss > LEAST_LOSS:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.matching import Vocabulary
-from mergeit_async.merging.units import Field
+from mergeit_async.merging.units import Field, is_number
 
 _ENDED = re.compile(r"[.!?…。！？।؟:;)\]}>»”\"'’`|*%°]\Z")
 _OPEN = re.compile(r"[,:(\[{–—-]\Z")
+_OPERATOR = re.compile(r"\s(?:[<>=+*/&%-]|[<>=!]=|&&|\|\|)\Z")
 _LABEL = re.compile(r"(?:\A|\s)\(?(\d{1,2})[.)]\Z")
 _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 # How many units make the end of a source's answer.
@@ -19,6 +20,8 @@ TAIL = 6
 BROKEN, LIKELY = 0.95, 0.8
 LOST_END = 0.3
 MOST_ROWS = 20
+# So long, behind a number, a word may be a unit: min, sec.
+MOST_OF_UNIT = 4
 
 
 def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> float:
@@ -26,7 +29,11 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
     text = output.text.rstrip()
     if not text:
         return 0.0
-    is_open = _is_unlike(_OPEN, text, sources) or _ends_in_label(text)
+    is_open = (
+        _is_unlike(_OPEN, text, sources)
+        or _is_unlike(_OPERATOR, text, sources)
+        or _ends_in_label(text)
+    )
     is_stump = _is_bare(text) and (_is_hanging(output, sources) or _is_stump(output, sources))
     if _ends_in_short_row(text):
         return BROKEN
@@ -60,8 +67,8 @@ def _is_bare(text: str) -> bool:
 
 def _is_unlike(sign: re.Pattern[str], text: str, sources: Sequence[Field]) -> bool:
     """Whether `text` ends with `sign` and no source does."""
-    return bool(sign.search(text[-1:])) and not any(
-        sign.search(field.text.rstrip()[-1:]) for field in sources
+    return bool(sign.search(text[-3:])) and not any(
+        sign.search(field.text.rstrip()[-3:]) for field in sources
     )
 
 
@@ -128,6 +135,8 @@ def _is_stump(output: Field, sources: Sequence[Field]) -> bool:
     if not output.words:
         return False
     last = output.words[-1]
+    if is_number(output.words[-2:][0]) and len(last) < MOST_OF_UNIT:
+        return False
     if len(last) < 2 or any(last in field.vocabulary for field in sources):
         return False
     return last not in output.words[:-1] and any(

@@ -29,6 +29,9 @@ _LABEL = re.compile(
     |\b(?:part|task|question|assignment|list|item|text|set)\ (\d{1,2})\b""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
+# What a source leaves to fill in, and what else may stand for it.
+_BLANK = re.compile(r"_{2,}")
+_ANY_BLANK = re.compile(r"_{2,}|\.{3,}|…|[\[(]\s*(?:\?|blank)?\s*[\])]|[-–—]{2,}")
 
 
 class Leak(NamedTuple):
@@ -54,6 +57,12 @@ def find_labels(fields: Iterable[Field]) -> set[str]:
     }
 
 
+def fills_blank(merged: Iterable[Field], sources: Iterable[Field]) -> bool:
+    """Whether the sources have a blank to fill in and the merged row has none."""
+    given = any(_BLANK.search(field.text) for field in sources)
+    return given and not any(_ANY_BLANK.search(field.text) for field in merged)
+
+
 def find_run(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> Run:
     """A run of words of `output` that stands in a `merged` field and in none of the `sources`."""
     runs = _runs(output)
@@ -71,6 +80,20 @@ def holds_answer(output: Field, merged: Iterable[Field], sources: Iterable[Field
     answer = tuple(output.words)
     told = any(answer in _runs(field, length) for field in merged)
     return told and not any(answer in _runs(field, length) for field in sources)
+
+
+def repeats_label(
+    output: Field, merged: Iterable[Field], sources: Iterable[Iterable[Field]]
+) -> bool:
+    """Whether an `output` of one word, one of those to choose from, is said again in a question.
+
+    `merged` are the fields that ask and give, and so are those of each source.
+    """
+    if len(output.words) != 1 or output.words[0] in FUNCTION_WORDS:
+        return False
+    word = output.words[0]
+    before = [sum(field.words.count(word) for field in fields) for fields in sources]
+    return 0 < sum(before) < sum(field.words.count(word) for field in merged)
 
 
 def _runs(field: Field, length: int = RUN) -> set[Run]:

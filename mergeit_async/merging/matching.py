@@ -115,6 +115,11 @@ def _share_stem(one: str, other: str) -> bool:
     return len(one) >= needed and one[:needed] == other[:needed]
 
 
+def _is_known_to_model(word: str) -> bool:
+    """Whether the model has words of this script, not only its letters as the Indic ones."""
+    return not (is_number(word) or "\u0900" <= word[0] < "\u1100")
+
+
 def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) -> dict[str, float]:
     """How far each of `lost`, none of them a word of `vocabulary`, still stands in it, 0 to 1.
 
@@ -122,7 +127,8 @@ def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) 
     """
     head = lost[:MOST_LOST]
     credits = {word: 1.0 if vocabulary.has_form_of(word) else 0.0 for word in head}
-    strange = [word for word in head if not credits[word] and not is_number(word)][:MOST_COMPARED]
+    strange = [word for word in head if not credits[word] and _is_known_to_model(word)]
+    strange = strange[:MOST_COMPARED]
     if strange:
         kept = sorted(word for word in vocabulary.words if not is_number(word))
         for word, cosine in zip(strange, encoder.kinships(strange, kept), strict=True):

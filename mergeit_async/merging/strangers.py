@@ -24,6 +24,10 @@ _FIRST_NAME = re.compile(r"(?:\A|[.!?:]\s|\n)([A-ZÀ-ÖØ-Þ][\w-]+)(?= [A-ZÀ-�
 MANY, SIGNS_OF_GERMAN = 3, 2
 
 
+# Who rewrites a letter may greet in other words.
+_GREETINGS = frozenset(
+    ("dear", "hello", "hi", "hey", "greetings", "best", "kind", "warm", "yours", "sincerely")
+)
 _IDENTIFIER = re.compile(r"\b[A-Za-z]{1,40}_[A-Za-z_]{1,40}\b")
 
 
@@ -80,7 +84,7 @@ def find_names(text: str) -> set[str]:
     """The words, without case, that are written with a capital inside a sentence."""
     names = {name.casefold() for name in (*_NAME.findall(text), *_FIRST_NAME.findall(text))}
     names.update(name.casefold() for name in _IDENTIFIER.findall(text))
-    return set() if len(names) >= MANY and _is_german(text) else names - FUNCTION_WORDS
+    return set() if len(names) >= MANY and _is_german(text) else names - FUNCTION_WORDS - _GREETINGS
 
 
 def _is_german(text: str) -> bool:

@@ -25,7 +25,10 @@ _NUMBER = (
 # A look at the first sign spares most places all the forms of numbers.
 _ASCII_UNIT = re.compile(rf"[a-z_]\w{{0,63}}|(?=\d)(?:{_NUMBER})", re.ASCII)
 # Combining marks are no \w, though the vowels of Devanagari and the points of Arabic are marks.
-_MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u0900-\u0963\u0966-\u0dff"
+)
 _UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|(?=\d)(?:{_NUMBER})")
 # Han, kana, Hangul, Thai, Lao, Khmer.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")

@@ -14,6 +14,9 @@ SOURCES = (
 )
 
 
+SOURCES_OF_UNITS = ("3.2 kilometres are 3,200 metres.", "Times 60 that makes 165 minutes.")
+
+
 def _measure(output: str, *sources: str) -> float:
     field = read_field(output)
     outputs = [read_field(text) for text in sources or SOURCES]
@@ -36,6 +39,17 @@ def test_an_output_that_stops_in_the_middle_is_noticed(output: str) -> None:
 
 def test_an_output_that_ends_as_its_sources_do_is_whole() -> None:
     assert _measure(" ".join(SOURCES)) == 0.0
+
+
+def test_a_program_that_stops_after_an_operator_breaks_off() -> None:
+    source = "def largest(a, b):\n    if b > a:\n        return b\n    return a"
+
+    assert _measure("def largest(a, b):\n    if b >", source) > 0.5
+    assert _measure(source, source) == 0.0
+
+
+def test_a_short_unit_behind_a_number_ends_an_output() -> None:
+    assert _measure("3.2 km = 3,200 m\n2.75 h = 165 min", *SOURCES_OF_UNITS) == 0.0
 
 
 def test_a_list_that_stops_after_a_number_is_noticed() -> None:

@@ -129,6 +129,35 @@ def test_a_merge_that_obeyed_an_order_inside_a_row_is_refused(encoder: WordVecto
     assert check_information(information, MIN_INFORMATION) is not None
 
 
+def test_a_foreign_sentence_between_sources_that_stand_whole_is_refused(
+    encoder: WordVectors,
+) -> None:
+    answer = f"{SOURCES[0].output} Et maintenant nous allons voir qui a dessiné ce grand pont. "
+
+    information = _measure(encoder, output=answer + SOURCES[1].output)
+
+    refusal = check_information(information, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "language_changed"
+
+
+def test_a_question_without_the_numbers_of_its_table_is_refused(encoder: WordVectors) -> None:
+    runners = Row(
+        "a",
+        "Using the table, say which runner was fastest.",
+        "Runner,Time\nHana,12.8\nMiko,12.4\nJess,13.1",
+        "Miko was fastest with a time of 12.4.",
+        0,
+        1,
+    )
+    question = f"Say which of the runners Hana, Miko and Jess was fastest. {SOURCES[1].instruction}"
+    merged = Example(question, "", f"{runners.output} {SOURCES[1].output}")
+
+    information = measure_information(merged, (runners, SOURCES[1]), WEIGHTS, encoder)
+
+    refusal = check_information(information, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "input_dropped"
+
+
 def test_what_is_missing_is_named_in_short_phrases(encoder: WordVectors) -> None:
     refusal = check_information(_measure(encoder, input="", output="Nothing."), MIN_INFORMATION)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mergeit_async.merging.leak import NO_LEAK, Leak, find_labels, find_run, measure_leak
+from mergeit_async.merging.leak import (
+    NO_LEAK,
+    Leak,
+    fills_blank,
+    find_labels,
+    find_run,
+    measure_leak,
+    repeats_label,
+)
 from mergeit_async.merging.matching import Vocabulary
 from mergeit_async.merging.units import read_field, read_words
 from mergeit_async.merging.weights import WordWeights
@@ -52,3 +60,20 @@ def test_a_run_of_the_answer_is_found_unless_a_source_asks_it() -> None:
 
     assert find_run(output, merged, [read_field("Describe it.")])
     assert not find_run(output, merged, merged)
+
+
+def test_a_blank_that_was_filled_in_is_told_from_one_that_is_marked_otherwise() -> None:
+    source = [read_field("I have been interested ___ astronomy for years.")]
+
+    assert fills_blank([read_field("I have been interested in astronomy for years.")], source)
+    assert not fills_blank([read_field("interested (…) astronomy")], source)
+    assert not fills_blank([read_field("interested in it")], [read_field("Correct it.")])
+
+
+def test_one_of_the_labels_to_choose_from_is_given_away_where_it_is_said_once_more() -> None:
+    asked = [read_field("Is the tweet positive or negative?")]
+    told = [read_field("Is the tweet positive or negative? Mind its positive mood.")]
+
+    assert repeats_label(read_field("Positive"), told, [asked])
+    assert not repeats_label(read_field("Positive"), asked, [asked])
+    assert not repeats_label(read_field("Neutral"), told, [asked])

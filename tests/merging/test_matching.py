@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from mergeit_async.merging.matching import Vocabulary, find_credits
@@ -67,3 +69,13 @@ def test_words_beyond_the_bound_fare_as_those_before_it() -> None:
     credits = find_credits(lost, Vocabulary({"other"}), ToyEncoder())
 
     assert len(credits) == 1_500 and set(credits.values()) == {0.0}
+
+
+def test_the_model_is_not_asked_about_scripts_it_has_no_words_of() -> None:
+    class Generous(ToyEncoder):
+        def kinships(self, lost: Sequence[str], kept: Sequence[str]) -> list[float]:
+            return [1.0] * len(lost)
+
+    credits = find_credits(["शाम", "evening"], Vocabulary({"सुबह", "night"}), Generous())
+
+    assert credits == {"शाम": 0.0, "evening": 1.0}

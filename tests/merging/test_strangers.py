@@ -36,6 +36,10 @@ def test_a_name_may_begin_a_sentence_if_its_second_word_has_a_capital_too() -> N
     assert find_names("Jonas Salk made it. The Nile flows.") == {"jonas", "salk", "nile"}
 
 
+def test_a_greeting_is_no_name() -> None:
+    assert find_names("Dear Leon, thank you. Yours, Priya") == {"leon", "priya"}
+
+
 def test_a_word_is_lacking_where_it_stands_less_often_than_before() -> None:
     merged = (read_field("Oslo and Bergen"),)
     sources = (read_field("Oslo"), read_field("To Oslo"))

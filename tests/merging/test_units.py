@@ -53,6 +53,10 @@ def test_vowel_signs_stay_in_their_word() -> None:
     assert read_words("हिन्दी की किताब") == ["हिन्दी", "की", "किताब"]
 
 
+def test_the_full_stop_of_devanagari_is_no_part_of_a_word() -> None:
+    assert read_words("शब्द लिखिए। शाम") == ["शब्द", "लिखिए", "शाम"]
+
+
 def test_digits_of_other_scripts_are_the_same_numbers() -> None:
     assert read_words("٣٥ عاما") == ["35", "عاما"]
     assert read_words("३५") == read_words("３５") == ["35"]
