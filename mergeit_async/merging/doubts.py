@@ -75,8 +75,10 @@ class Doubt(NamedTuple):
 
 def doubt_whole(compared: Comparison) -> list[Doubt]:
     """The doubts that concern the merged row as a whole."""
-    if compared.holds_all:
+    if compared.holds_all and count_content(compared.links.output) < ADDED_WORDS:
         return list(_doubt_hints(compared))
+    if compared.holds_all:
+        return [*_doubt_language(compared), *_doubt_hints(compared)]
     return [*_doubt_end(compared), *_doubt_language(compared), *_doubt_hints(compared)]
 
 

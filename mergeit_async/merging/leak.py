@@ -89,9 +89,9 @@ def repeats_label(
 
     `merged` are the fields that ask and give, and so are those of each source.
     """
-    if len(output.words) != 1 or output.words[0] in FUNCTION_WORDS:
+    word = output.words[0] if len(output.words) == 1 else ""
+    if not word or word in FUNCTION_WORDS or is_number(word):
         return False
-    word = output.words[0]
     before = [sum(field.words.count(word) for field in fields) for fields in sources]
     return 0 < sum(before) < sum(field.words.count(word) for field in merged)
 

@@ -132,9 +132,11 @@ def test_a_merge_that_obeyed_an_order_inside_a_row_is_refused(encoder: WordVecto
 def test_a_foreign_sentence_between_sources_that_stand_whole_is_refused(
     encoder: WordVectors,
 ) -> None:
-    answer = f"{SOURCES[0].output} Et maintenant nous allons voir qui a dessiné ce grand pont. "
+    joint = "Et maintenant nous allons voir qui a dessiné ce grand pont du village."
+    question = " ".join(row.instruction for row in SOURCES)
+    answer = f"{SOURCES[0].output} {joint} {SOURCES[1].output}"
 
-    information = _measure(encoder, output=answer + SOURCES[1].output)
+    information = _measure(encoder, instruction=question, output=answer)
 
     refusal = check_information(information, MIN_INFORMATION)
     assert refusal is not None and refusal.reason == "language_changed"
