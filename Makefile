@@ -22,6 +22,8 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/filtering.py --data $(DATA) --json bench/results/filtering.json
+	$(BIN)/python bench/gate.py --data $(DATA) --json bench/results/gate.json
+	$(BIN)/python bench/flawed.py --data $(DATA) --json bench/results/flawed.json
 	$(BIN)/python bench/engine.py --data $(DATA) --json bench/results/engine.json
 	$(BIN)/python bench/whole_run.py --data $(DATA) --json bench/results/whole_run.json
 	$(BIN)/python bench/limits.py --data $(DATA) --json bench/results/limits.json
