@@ -79,7 +79,7 @@ class Course:
             return Judgement(result.reason, outcome, result.detail, inspection.scores)
         if self._is_judged:
             self.passed = result
-            return Judgement(PASSED)
+            return Judgement(PASSED, scores=inspection.scores)
         return Judgement(ACCEPTED, self._accept(result, inspection.scores))
 
     def score(self, scored: Scored | Refusal) -> Outcome | None:

@@ -114,7 +114,7 @@ class Journal:
         self._path = path
         self._writer = writer
         self._own = own
-        # A reply of this very session is never asked for again.
+        # No merge of this very session is asked for again.
         self._with_replies = [reader for reader in readers if has_replies(reader)]
         self._next_call: int = own.execute(NEXT_CALL).fetchone()[0]
         self._pending = _Batch()
@@ -129,6 +129,11 @@ class Journal:
             if found is not None:
                 return read_reply(found)
         return None
+
+    def own_reply(self, request_key: str) -> ChatReply | None:
+        """The reply that was saved in this run, also in this very session."""
+        found = self._own.execute(REPLY, (request_key,)).fetchone()
+        return None if found is None else read_reply(found)
 
     def next_call(self) -> int:
         """A number for a call, never given before."""

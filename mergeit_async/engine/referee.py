@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
+import anyio
+
 from mergeit_async.engine.caller import Caller, Judgement
 from mergeit_async.engine.course import Course, Scored, rounded
 from mergeit_async.engine.journal import Journal
@@ -23,6 +27,8 @@ class Referee:
         self._requests = requests
         self._caller = caller
         self._journal = journal
+        # Equal rows at the same time are asked about once.
+        self._asked: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def compare(self, course: Course) -> Scored | Refusal:
         """The scores of the merge that `passed` and of its sources; a refusal if one has none.
@@ -64,11 +70,13 @@ class Referee:
             found.append(read_scores(reply))
             return describe(found[0])
 
-        reply = self._journal.known_reply(request.key)
-        if reply is None:
-            await self._caller.call(position, request, judge)
-        else:
-            await judge(reply)
+        async with self._asked.setdefault(request.key, anyio.Lock()):
+            key = request.key
+            reply = self._journal.own_reply(key) or self._journal.known_reply(key)
+            if reply is None:
+                await self._caller.call(position, request, judge)
+            else:
+                await judge(reply)
         return found[0]
 
 

@@ -73,7 +73,8 @@ END_CALL = (
     "UPDATE calls SET ended_at = ?, result = ?, http_status = ?, detail = ?, cost = ?, lane = ?,"
     " latency_s = ?, scores = ? WHERE id = ?"
 )
-ADD_REPLY = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)"
+# The first reply counts, in this session as in each later one.
+ADD_REPLY = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)"
 ADD_OUTCOME = "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DROP_OUTCOME = "DELETE FROM outcomes WHERE position = ?"
 # What a session left open when it was killed is told apart from what the next has under way.

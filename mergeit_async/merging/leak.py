@@ -92,8 +92,8 @@ def repeats_label(
     word = output.words[0] if len(output.words) == 1 else ""
     if not word or word in FUNCTION_WORDS or is_number(word):
         return False
-    before = [sum(field.words.count(word) for field in fields) for fields in sources]
-    return 0 < sum(before) < sum(field.words.count(word) for field in merged)
+    before = [sum(field.count(word) for field in fields) for fields in sources]
+    return 0 < sum(before) < sum(field.count(word) for field in merged)
 
 
 def _runs(field: Field, length: int = RUN) -> set[Run]:

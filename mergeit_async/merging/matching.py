@@ -94,10 +94,6 @@ def _bare_forms(word: str) -> list[str]:
     return [word, *(word[len(prefix) :] for prefix in _PREFIXES if word.startswith(prefix))]
 
 
-def _is_plural(word: str) -> bool:
-    return len(word) == 4 and word[-1] == "s"
-
-
 def _index_stems(words: Set[str]) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = defaultdict(list)
     # In a fixed order wherever not all words find room.

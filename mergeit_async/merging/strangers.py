@@ -59,8 +59,8 @@ class Area(NamedTuple):
 
     def lacks(self, word: str) -> bool:
         """Whether `word` stands less often in the merged fields than in those of the sources."""
-        kept = sum(field.words.count(word) for field in self.merged)
-        return kept < sum(field.words.count(word) for field in self.sources)
+        kept = sum(field.count(word) for field in self.merged)
+        return kept < sum(field.count(word) for field in self.sources)
 
 
 def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers]:

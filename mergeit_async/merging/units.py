@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Set
 from itertools import pairwise
 from typing import NamedTuple
@@ -52,13 +53,14 @@ class Field:
     there is nothing to compare.
     """
 
-    __slots__ = ("_vocabulary", "_words", "folded", "text")
+    __slots__ = ("_counts", "_vocabulary", "_words", "folded", "text")
 
     def __init__(self, text: str, folded: str) -> None:
         self.text = text
         self.folded = folded
         self._words: list[str] | None = None
         self._vocabulary: set[str] | None = None
+        self._counts: Counter[str] | None = None
 
     @property
     def words(self) -> list[str]:
@@ -73,6 +75,12 @@ class Field:
         if self._vocabulary is None:
             self._vocabulary = set(self.words)
         return self._vocabulary
+
+    def count(self, word: str) -> int:
+        """How often the unit `word` stands in the field."""
+        if self._counts is None:
+            self._counts = Counter(self.words)
+        return self._counts[word]
 
 
 class Units(NamedTuple):

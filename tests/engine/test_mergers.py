@@ -280,6 +280,16 @@ async def test_without_probabilities_a_score_is_the_mean_of_samples(path):
     assert [request.sample for request in script.requests[1:]] == [0, 1, 2] * 3
 
 
+async def test_a_merge_that_is_drawn_a_second_time_is_not_scored_again(path):
+    script = Script(GOOD, scores(2, 2), scores(5, 5), scores(5, 5), GOOD)
+    async with merging(path, script, 2, BY_TOKENS, is_judged=True) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.reason, outcome.attempts) == (Status.KEPT, "not_better", 2)
+    assert script.steps == [], "the one reply about it counts, in this session as after a kill"
+    results = ask(path, "SELECT result, scores IS NOT NULL FROM calls ORDER BY id")
+    assert results == [("passed", 1), *[("scored", 1)] * 3, ("passed", 1)]
+
+
 async def test_a_judge_that_answers_prose_is_asked_again_and_then_the_originals_stay(path):
     script = Script(GOOD, PROSE, scores(5, 5), *[PROSE] * 3)
     async with merging(path, script, requests=BY_TOKENS, is_judged=True) as merger:
