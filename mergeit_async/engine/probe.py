@@ -105,7 +105,7 @@ class Probe:
 
     async def _ask(self, request: ChatRequest, lane: Lane, honours: Honours) -> Answer:
         """What this server makes of `request`."""
-        heard = self._journal.own_reply(request.key)
+        heard = self._journal.known_reply(request.key)
         faults = 0
 
         async def judge(reply: ChatReply) -> Judgement:
