@@ -5,7 +5,7 @@
 The files in bench/gate/ hold merges, each with its sources, the style it is written in, and the
 flaw that was put into it, or none. The gate was tuned on `dev`, and on `hard`, whose flawed merges
 have one quiet flaw each of the five kinds that are hardest to see. `heldout` was written by authors
-who never saw the gate, and scored once, when all tuning had ended; so were five batches before it,
+who never saw the gate, and scored once, when all tuning had ended; so were four rounds before it,
 which are part of `dev` since (docs/decisions/0010 has what each scored then). DIR holds
 alpaca_17k.jsonl and mergeit_6k.json: joins of random Alpaca rows must pass, and tell what the gates
 cost; the published merges are scored against the rows of the sample that they probably come from,

@@ -79,20 +79,17 @@ class Requests:
         self, group: Group, sample: int, attempt: str, defects: Sequence[str]
     ) -> ChatRequest:
         """The `sample`-th request for `group`: a reply that had these defects, mended."""
-        if self._prompts.repair is None:
-            return self.merge(group, sample)
+        asked, repair = self.merge(group, sample), self._prompts.repair
+        if repair is None:
+            return asked
         return build_repair_request(
+            asked,
             self._prompts.merge,
-            self._prompts.repair,
+            repair,
             group,
             attempt=attempt,
             defects=defects,
             endpoint=self._endpoint,
-            model=self._model,
-            temperature=self._temperature,
-            max_output_tokens=self._most_tokens,
-            sample=sample,
-            response_format=self._response_format,
         )
 
     def score(self, row: Row | Example, sample: int) -> ChatRequest:

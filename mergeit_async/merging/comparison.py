@@ -82,6 +82,11 @@ class Comparison:
         return Vocabulary(self.merged.output.vocabulary)
 
     @lazy
+    def sources_questions(self) -> list[Field]:
+        """The fields in which the sources ask and give."""
+        return [field for row in self.sources for field in row.question]
+
+    @lazy
     def survivals(self) -> list[tuple[Survival, Survival, Survival]]:
         """Per source what is kept of its instruction, input and output."""
         return [WHOLE if self.holds(at) else self._survive(at) for at in range(len(self.sources))]
@@ -103,7 +108,7 @@ class Comparison:
         """What the merged row asks and gives and no source does, without the labels of parts."""
         asked = set(self.links.question) if self.holds_all else self.asked.words
         new = asked - self.asked_before.words
-        return new - find_labels((self.merged.instruction, self.merged.input)) if new else new
+        return new - find_labels(self.merged.question) if new else new
 
     @lazy
     def links(self) -> Links:
@@ -136,10 +141,9 @@ class Comparison:
     @lazy
     def questions(self) -> Area:
         """What is asked and given."""
-        merged = (self.merged.instruction, self.merged.input)
-        sources = [field for row in self.sources for field in (row.instruction, row.input)]
+        merged = self.merged.question
         strangers = find_strangers(merged, self.known)
-        return Area(merged, sources, self.asked, strangers, True, self.answered)
+        return Area(merged, self.sources_questions, self.asked, strangers, True, self.answered)
 
     @lazy
     def answers(self) -> Area:

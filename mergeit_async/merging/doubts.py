@@ -24,6 +24,7 @@ from mergeit_async.merging.leak import (
     measure_leak,
     repeats_label,
 )
+from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field, is_number
@@ -75,10 +76,6 @@ class Doubt(NamedTuple):
 
 def doubt_whole(compared: Comparison) -> list[Doubt]:
     """The doubts that concern the merged row as a whole."""
-    if compared.holds_all and count_content(compared.links.output) < ADDED_WORDS:
-        return list(_doubt_hints(compared))
-    if compared.holds_all:
-        return [*_doubt_language(compared), *_doubt_hints(compared)]
     return [*_doubt_end(compared), *_doubt_language(compared), *_doubt_hints(compared)]
 
 
@@ -95,6 +92,8 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
 
 
 def _doubt_end(compared: Comparison) -> Iterator[Doubt]:
+    if compared.holds_all:
+        return
     output = compared.merged.output
     outputs = [row.output for row in compared.sources]
     if broken := measure_break(output, outputs, compared.answered):
@@ -103,6 +102,8 @@ def _doubt_end(compared: Comparison) -> Iterator[Doubt]:
 
 
 def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
+    if compared.holds_all and count_content(compared.links.output) < ADDED_WORDS:
+        return
     strangers = [*compared.questions.strangers, *compared.answers.strangers]
     is_kept = all(each.share > 1.0 - LEAST_LOSS for row in compared.survivals for each in row)
     if is_kept and sum(len(each.places) for each in strangers) < LEAST_TOLD:
@@ -118,8 +119,7 @@ def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
 
 def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
     """A remark alone is no reason to refuse a merge, but it makes any other weigh more."""
-    merged = (compared.merged.instruction, compared.merged.input)
-    sources = [field for row in compared.sources for field in (row.instruction, row.input)]
+    merged, sources = compared.merged.question, compared.sources_questions
     if count_brackets(merged) > count_brackets(sources) and (
         remark := find_remark(merged, sources, compared.asked_before, compared.answers_before)
     ):
@@ -136,17 +136,14 @@ def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
 def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     if not compared.may_tell(at):
         return
-    output = compared.sources[at].output
-    merged = (compared.merged.instruction, compared.merged.input)
-    asked = [field for row in compared.sources for field in (row.instruction, row.input)]
-    if holds_answer(output, merged, asked):
-        phrase = f": a question without its answer '{output.text[:60]}'"
-        yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
     row = compared.sources[at]
-    if fills_blank(merged, (row.instruction, row.input)):
+    output, merged, asked = row.output, compared.merged.question, compared.sources_questions
+    phrase = f": a question without its answer '{output.text[:60]}'"
+    if holds_answer(output, merged, asked):
+        yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
+    if fills_blank(merged, row.question):
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (": the blank to fill in",))
-    if repeats_label(output, merged, [(row.instruction, row.input) for row in compared.sources]):
-        phrase = f": a question without its answer '{output.text[:60]}'"
+    if repeats_label(output, merged, asked):
         yield Doubt(MOST_BY_WORD, "answer_leaked", (phrase,))
     if compared.new_asked <= FUNCTION_WORDS:
         return
@@ -160,33 +157,31 @@ def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
 
 
 def _find_run(compared: Comparison, output: Field) -> str:
-    merged = (compared.merged.instruction, compared.merged.input)
-    sources = [field for row in compared.sources for field in (row.instruction, row.input)]
-    run = find_run(output, merged, sources)
+    run = find_run(output, compared.merged.question, compared.sources_questions)
     return " ".join(run) if not compared.new_asked.isdisjoint(set(run) - FUNCTION_WORDS) else ""
 
 
 def _doubt_swap(compared: Comparison, at: int) -> Iterator[Doubt]:
-    strength = MOST * _ramp(compared.swaps[at], SWAP)
+    strength = MOST * ramp(compared.swaps[at], *SWAP)
     yield Doubt(strength, "answers_swapped", (", output: in the place of its own question",))
 
 
 def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
     instruction, given, output = compared.survivals[at]
-    yield Doubt(_ramp(1.0 - given.share, INPUT_LOSS), "input_dropped")
+    yield Doubt(ramp(1.0 - given.share, *INPUT_LOSS), "input_dropped")
     numbers = [word for word in compared.sources[at].input.vocabulary if is_number(word)]
     if len(numbers) >= FEWEST_NUMBERS:
         lost = len(set(numbers).intersection(given.lost)) / len(numbers)
-        yield Doubt(MOST_BY_LOSS * _ramp(lost, NUMBERS_LOST), "input_dropped")
+        yield Doubt(MOST_BY_LOSS * ramp(lost, *NUMBERS_LOST), "input_dropped")
     others = [1.0 - row[2].share for i, row in enumerate(compared.survivals) if i != at]
     loss = 1.0 - output.share - STYLE * min(others, default=0.0)
     if loss > LEAST_LOSS:
         loss += _estrange(compared, at)
-        strength = MOST_BY_LOSS * _ramp(loss, OUTPUT_LOSS)
+        strength = MOST_BY_LOSS * ramp(loss, *OUTPUT_LOSS)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))
     behind = min(MOST_BY_QUESTION, _fall_behind(compared, at, 0)) + _fall_behind(compared, at, 2)
     if behind > LEFT_BEHIND[0]:
-        strength = MOST_BY_LOSS * _ramp(behind, LEFT_BEHIND)
+        strength = MOST_BY_LOSS * ramp(behind, *LEFT_BEHIND)
         yield Doubt(strength, _name_loss(compared, at, instruction.share))
 
 
@@ -196,8 +191,8 @@ def _doubt_beside_whole(compared: Comparison, at: int) -> Iterator[Doubt]:
         return
     instruction, _, output = compared.survivals[at]
     reason = _name_loss(compared, at, instruction.share)
-    yield Doubt(MOST_BY_LOSS * _ramp(1.0 - output.share, ANSWER_BESIDE_WHOLE), reason)
-    asked = _ramp(1.0 - instruction.share, QUESTION_BESIDE_WHOLE)
+    yield Doubt(MOST_BY_LOSS * ramp(1.0 - output.share, *ANSWER_BESIDE_WHOLE), reason)
+    asked = ramp(1.0 - instruction.share, *QUESTION_BESIDE_WHOLE)
     yield Doubt(MOST_BY_WHOLE * asked, reason)
 
 
@@ -228,14 +223,14 @@ def _name_loss(compared: Comparison, at: int, question_share: float) -> str:
 
 def _doubt_changes(compared: Comparison, at: int) -> Iterator[Doubt]:
     row = compared.sources[at]
-    questions = _find_all_changes((row.instruction, row.input), compared.questions, compared)
+    questions = _find_all_changes(row.question, compared.questions, compared)
     answers = _find_all_changes((row.output,), compared.answers, compared)
     for kind, reason in CHANGED:
         found = [change for change in (*questions, *answers) if change.kind == kind]
         if found:
             yield _as_doubt(found, reason, MOST_BY_LOSS)
     if words := [change for change in answers if change.kind == "word"]:
-        share = _ramp(compared.survivals[at][2].share, VERBATIM)
+        share = ramp(compared.survivals[at][2].share, *VERBATIM)
         yield _as_doubt(words, "name_changed", MOST_BY_WORD * share)
     yield from _doubt_replaced(compared, at)
 
@@ -265,8 +260,3 @@ def _as_doubt(changes: Sequence[Change], reason: str, most: float) -> Doubt:
     changes = sorted(changes, key=lambda change: -change.strength)
     phrases = (f": the {each.kind} {each.old}, not {each.new}" for each in changes[:3])
     return Doubt(most * changes[0].strength, reason, tuple(dict.fromkeys(phrases)))
-
-
-def _ramp(value: float, bounds: tuple[float, float]) -> float:
-    low, high = bounds
-    return min(1.0, max(0.0, (value - low) / (high - low)))

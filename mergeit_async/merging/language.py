@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.units import Field, is_number, read_words
 
 # A sentence is looked at if so many of its words are unknown to the sources, and so large a share.
@@ -74,5 +75,5 @@ def _judge(sentence: str, home: set[str], linguist: Linguist) -> Foreign:
     language = max(ranks, key=lambda language: (ranks[language], language))
     # Whole units: the model's sums may differ in their last bits from machine to machine.
     margin = round(ranks[language] - max(ranks[each] for each in home))
-    strength = min(1.0, max(0.0, (margin - DOUBTFUL) / (CERTAIN - DOUBTFUL)))
+    strength = ramp(margin, DOUBTFUL, CERTAIN)
     return Foreign(strength, language, sentence.strip()[:60])

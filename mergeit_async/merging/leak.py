@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS, NUMERALS
 from mergeit_async.merging.matching import SHORTEST_STEM, Vocabulary
+from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.survival import LEAST_WEIGHT
 from mergeit_async.merging.units import Field, is_number
 from mergeit_async.merging.weights import WordWeights
@@ -82,18 +83,17 @@ def holds_answer(output: Field, merged: Iterable[Field], sources: Iterable[Field
     return told and not any(answer in _runs(field, length) for field in sources)
 
 
-def repeats_label(
-    output: Field, merged: Iterable[Field], sources: Iterable[Iterable[Field]]
-) -> bool:
+def repeats_label(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> bool:
     """Whether an `output` of one word, one of those to choose from, is said again in a question.
 
-    `merged` are the fields that ask and give, and so are those of each source.
+    `merged` and `sources` are the fields that ask and give.
     """
     word = output.words[0] if len(output.words) == 1 else ""
     if not word or word in FUNCTION_WORDS or is_number(word):
         return False
-    before = [sum(field.count(word) for field in fields) for fields in sources]
-    return 0 < sum(before) < sum(field.count(word) for field in merged)
+    return (
+        0 < sum(field.count(word) for field in sources) < sum(field.count(word) for field in merged)
+    )
 
 
 def _runs(field: Field, length: int = RUN) -> set[Run]:
@@ -114,7 +114,7 @@ def measure_leak(output: Field, new: set[str], asked: Vocabulary, weights: WordW
     leaked.sort(key=lambda word: (-weights.weigh(word), word))
     content = [word for word in output.vocabulary if weights.weigh(word) >= LEAST_WEIGHT]
     share = weights.weigh_all(leaked) / weights.weigh_all(content)
-    strength = _ramp(share, CHANCE, GIVEN_AWAY) * _ramp(weights.weigh(leaked[0]), USUAL, TELLING)
+    strength = ramp(share, CHANCE, GIVEN_AWAY) * ramp(weights.weigh(leaked[0]), USUAL, TELLING)
     if share >= CHANCE_NUMBER and any(map(is_number, leaked)):
         strength = max(strength, NUMBER_GIVEN)
     return Leak(strength, tuple(leaked))
@@ -136,7 +136,3 @@ def _is_telling(word: str, asked: Vocabulary, weights: WordWeights) -> bool:
     if word in NUMERALS or word in asked.words or weights.weigh(word) < LEAST_WEIGHT:
         return False
     return not asked.has_form_of(word)
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (value - low) / (high - low)))

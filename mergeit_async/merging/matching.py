@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from mergeit_async.merging.function_words import NUMERALS, spell_out
+from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.units import (
     in_24_hours,
     is_number,
@@ -128,6 +129,6 @@ def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) 
     if strange:
         kept = sorted(word for word in vocabulary.words if not is_number(word))
         for word, cosine in zip(strange, encoder.kinships(strange, kept), strict=True):
-            credits[word] = min(1.0, max(0.0, (cosine - STRANGE) / (SAME - STRANGE)))
+            credits[word] = ramp(cosine, STRANGE, SAME)
     usual = sum(credits.values()) / len(credits) if credits else 0.0
     return credits | dict.fromkeys(lost[MOST_LOST:], usual)

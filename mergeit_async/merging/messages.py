@@ -20,8 +20,6 @@ EXTRA_TOKENS = 512
 ATTEMPT_CHARACTERS_PER_TOKEN = 8
 # Stands for an attempt without any text: servers refuse empty turns.
 EMPTY_ATTEMPT = "(empty)"
-
-
 # Changes with whatever changes the requests of a group: their words, limits or keys.
 REQUEST_VERSION = "request/1"
 
@@ -74,6 +72,7 @@ def build_request(
 
 
 def build_repair_request(
+    asked: ChatRequest,
     prompt: Prompt,
     repair: Repair,
     group: Group,
@@ -81,27 +80,12 @@ def build_repair_request(
     attempt: str,
     defects: Sequence[str],
     endpoint: str,
-    model: str,
-    temperature: float,
-    max_output_tokens: int,
-    sample: int,
-    response_format: bytes = b"",
 ) -> ChatRequest:
-    """The `sample`-th request for `group`, which has `attempt`, a reply with `defects`, mended.
+    """`asked`, a request of `prompt` for `group`, gone on with to have `attempt` mended.
 
     It is the conversation in which the attempt was given, so that a server's prompt cache knows
-    its beginning, and the turn of `repair` after it.
+    its beginning, and the turn of `repair` after it, which names the `defects`.
     """
-    asked = build_request(
-        prompt,
-        group,
-        endpoint=endpoint,
-        model=model,
-        temperature=temperature,
-        max_output_tokens=max_output_tokens,
-        sample=sample,
-        response_format=response_format,
-    )
     shown = _show_attempt(attempt, asked.max_tokens)
     answer = Message("assistant", shown)
     turn = Message("user", repair.ask(group.rows, defects, shown))

@@ -44,12 +44,6 @@ def parse_reply(text: str) -> Example | Refusal:
     return _refuse_prose(text) if found is None else _check_fields(found)
 
 
-def find_schema_error(text: str) -> str | None:
-    """A sentence on why `text` is no row, or None if it is one."""
-    parsed = parse_reply(text)
-    return parsed.detail if isinstance(parsed, Refusal) else None
-
-
 def find_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in `text` with folded keys; also those inside an object of other keys."""
     position = 0

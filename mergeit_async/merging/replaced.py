@@ -13,6 +13,7 @@ from mergeit_async.merging.changes import Change
 from mergeit_async.merging.context import LEAST_SAME, count_same
 from mergeit_async.merging.function_words import CARDINALS, FUNCTION_WORDS, NUMERALS
 from mergeit_async.merging.matching import Encoder
+from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field, is_number
 from mergeit_async.merging.weights import WordWeights
@@ -37,7 +38,7 @@ def find_replaced(field: Field, area: Area, weights: WordWeights, encoder: Encod
         return []
     kept = sum(word in area.vocabulary.words for word in field.words)
     kept += len({old for old, _, _ in pairs} - area.vocabulary.words)
-    verbatim = _ramp(kept / len(field.words), REWORDED, VERBATIM)
+    verbatim = ramp(kept / len(field.words), REWORDED, VERBATIM)
     return [
         Change(old, new, strength, "word")
         for old, new, same in pairs
@@ -100,7 +101,7 @@ def _pair(words: Sequence[str], lost: Sequence[int], area: Area) -> Iterator[tup
 
 def _judge(old: str, new: str, same: int, encoder: Encoder) -> float:
     kinship = encoder.kinships([old], [new])[0]
-    return (BARELY if same == LEAST_SAME else SURELY) * (1.0 - _ramp(kinship, KIN, SAME))
+    return (BARELY if same == LEAST_SAME else SURELY) * (1.0 - ramp(kinship, KIN, SAME))
 
 
 def _places_of_numerals(fields: Sequence[Field]) -> dict[tuple[str, str], set[str]]:
@@ -121,7 +122,3 @@ def _singular(word: str) -> str:
 
 def _values(words: set[str]) -> set[str]:
     return {value for word in words for value in NUMERALS[word]}
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -15,15 +15,10 @@ MOST_NEW, MOST_STRANGERS = 1_000, 100
 # A capital inside a sentence: not after its end, a line's beginning, an opening quote or bracket.
 # After an initial, a comma or the beginning of a value, a capital is one of a name as well.
 _NAME = re.compile(r"(?:(?<=[\w,&/–-] )|(?<=\b[A-Z]\. ))[\"“«(]?([^\W\d_a-zß-öø-ÿа-я]\w+)")
-
 # At the beginning of a sentence it takes a second capital to tell.
 _FIRST_NAME = re.compile(r"(?:\A|[.!?:]\s|\n)([A-ZÀ-ÖØ-Þ][\w-]+)(?= [A-ZÀ-ÖØ-Þ]\w)")
-
-
 # So many names in a text with so many German function words may be nouns.
 MANY, SIGNS_OF_GERMAN = 3, 2
-
-
 # Who rewrites a letter may greet in other words.
 _GREETINGS = frozenset(
     ("dear", "hello", "hi", "hey", "greetings", "best", "kind", "warm", "yours", "sincerely")

@@ -91,6 +91,11 @@ class Units(NamedTuple):
     output: Field
 
     @property
+    def question(self) -> tuple[Field, Field]:
+        """What asks and gives."""
+        return self.instruction, self.input
+
+    @property
     def vocabulary(self) -> set[str]:
         return self.instruction.vocabulary | self.input.vocabulary | self.output.vocabulary
 

@@ -74,13 +74,13 @@ def test_one_of_the_labels_to_choose_from_is_given_away_where_it_is_said_once_mo
     asked = [read_field("Is the tweet positive or negative?")]
     told = [read_field("Is the tweet positive or negative? Mind its positive mood.")]
 
-    assert repeats_label(read_field("Positive"), told, [asked])
-    assert not repeats_label(read_field("Positive"), asked, [asked])
-    assert not repeats_label(read_field("Neutral"), told, [asked])
+    assert repeats_label(read_field("Positive"), told, asked)
+    assert not repeats_label(read_field("Positive"), asked, asked)
+    assert not repeats_label(read_field("Neutral"), told, asked)
 
 
 def test_a_number_among_the_labels_of_parts_is_not_given_away() -> None:
     asked = [read_field("Say 1 for yes, 2 for no.")]
     told = [read_field("Part 2: Say 1 for yes, 2 for no.")]
 
-    assert not repeats_label(read_field("2"), told, [asked])
+    assert not repeats_label(read_field("2"), told, asked)

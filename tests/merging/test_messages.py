@@ -75,17 +75,13 @@ def _repair(
     response_format: bytes = b"",
 ) -> ChatRequest:
     return build_repair_request(
+        _build(PAIR, sample=sample, most=most, response_format=response_format),
         Plain(),
         Mend(),
         PAIR,
         attempt=attempt,
         defects=defects or ("no 7",),
         endpoint="main",
-        model="m",
-        temperature=0.25,
-        max_output_tokens=most,
-        sample=sample,
-        response_format=response_format,
     )
 
 

@@ -12,7 +12,6 @@ from mergeit_async.merging.parse import (
     FIELDS,
     MAX_STARTS,
     find_objects,
-    find_schema_error,
     parse_reply,
 )
 from mergeit_async.records import Example, Refusal
@@ -119,6 +118,11 @@ def test_half_a_surrogate_pair_is_refused_and_a_whole_one_is_text() -> None:
     assert parse_reply(whole) == Example("a", "", "😀")
 
 
+def _find_error(text: str) -> str | None:
+    parsed = parse_reply(text)
+    return parsed.detail if isinstance(parsed, Refusal) else None
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -135,7 +139,7 @@ def test_half_a_surrogate_pair_is_refused_and_a_whole_one_is_text() -> None:
     ],
 )
 def test_a_model_is_told_in_a_sentence_what_is_wrong(text: str, sentence: str) -> None:
-    error = find_schema_error(text)
+    error = _find_error(text)
 
     assert error is not None
     assert error.startswith(sentence)
@@ -144,7 +148,7 @@ def test_a_model_is_told_in_a_sentence_what_is_wrong(text: str, sentence: str) -
 
 
 def test_nothing_is_wrong_with_a_row() -> None:
-    assert find_schema_error(JSON) is None
+    assert _find_error(JSON) is None
 
 
 @given(st.text())
