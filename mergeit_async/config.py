@@ -24,6 +24,7 @@ WORDLLAMA_THRESHOLD = 0.60
 # The least that a merge keeps of each source: tuned on bench/gate/dev.jsonl (bench/gate.py).
 MIN_INFORMATION = 0.46
 NO_REPAIR = "none"
+JUDGE_PROMPT = "judge/v1"
 
 StructuredOutput = Literal["auto", "json_schema", "json_object", "text"]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -55,7 +56,7 @@ class Settings(BaseModel):
     sends calls that take unusually long a second time.
 
     Money: `max_cost` is a hard cap in US dollars, `price_in` and `price_out` are US dollars per
-    million tokens instead of the list price.
+    million tokens instead of the list price, for the judge `judge_price_in` and `judge_price_out`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,7 +86,7 @@ class Settings(BaseModel):
     min_information: Annotated[float, Field(ge=0, le=1)] = MIN_INFORMATION
     repair: Annotated[str, Field(min_length=1)] = "repair/v1"
     judge: Annotated[str, Field(min_length=1)] | None = None
-    judge_prompt: str = "judge/v1"
+    judge_prompt: str = JUDGE_PROMPT
 
     base_url: tuple[str, ...] = (OPENAI_BASE_URL,)
     api_key_env: str = DEFAULT_KEY_ENV
@@ -102,6 +103,8 @@ class Settings(BaseModel):
     max_cost: Dollars | None = None
     price_in: Price | None = None
     price_out: Price | None = None
+    judge_price_in: Price | None = None
+    judge_price_out: Price | None = None
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -116,6 +119,10 @@ class Settings(BaseModel):
     def _check_judge(self) -> Self:
         if self.judge and self.is_offline:
             raise ValueError("--judge scores what a model writes; name that with --model")
+        if self.judge is None and self.judge_prompt != JUDGE_PROMPT:
+            raise ValueError("--judge-prompt is for a judge; name its model with --judge")
+        if self.judge is None and self.judge_price_in is not None:
+            raise ValueError("--judge-price-in is for a judge; name its model with --judge")
         return self
 
     @field_validator("base_url", mode="before")
@@ -131,6 +138,8 @@ class Settings(BaseModel):
             raise ValueError("--base-url names a server twice; name each once")
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("--price-in and --price-out go together; give both")
+        if (self.judge_price_in is None) != (self.judge_price_out is None):
+            raise ValueError("--judge-price-in and --judge-price-out go together; give both")
         return self
 
     @field_validator("dataset", "prompts", "reuse")
@@ -235,6 +244,8 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
         "max_cost": False,
         "price_in": False,
         "price_out": False,
+        "judge_price_in": False,
+        "judge_price_out": False,
     }
 )
 

@@ -120,6 +120,12 @@ def transport_options(
     price_out: Annotated[
         float | None, Option(help="US dollars per million completion tokens.")
     ] = None,
+    judge_price_in: Annotated[
+        float | None, Option(help="The same for the judge, where its model is another.")
+    ] = None,
+    judge_price_out: Annotated[
+        float | None, Option(help="US dollars per million completion tokens of the judge.")
+    ] = None,
     allow_plain_http: Annotated[
         bool | None, Option(help="Send the key over http:// to another host, unencrypted.")
     ] = None,

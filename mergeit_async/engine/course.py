@@ -64,6 +64,7 @@ class Course:
         self._requests = requests
         self._max_attempts = max_attempts
         self._is_judged = is_judged
+        self._is_mending = False
         self._best: Attempt | None = None
         self._last: tuple[str, Inspection] = ("", Inspection(Refusal("", "")))
 
@@ -99,6 +100,13 @@ class Course:
         self._refuse(not_better(scored), (), scores, (True, scored.merged.product))
         return self._end() if self._is_over else None
 
+    def draw_anew(self) -> bool:
+        """Ask for a new merge instead of a repair that the server does not take, if it was one."""
+        was_mending, self._is_mending = self._is_mending, False
+        if was_mending:
+            self.request = self._requests.merge(self.group, self.attempts)
+        return was_mending
+
     @property
     def _is_over(self) -> bool:
         return self.attempts >= self._max_attempts
@@ -114,14 +122,15 @@ class Course:
         rank: tuple[bool, float],
     ) -> None:
         text, _ = self._last
-        if self._best is None or rank > self._best.rank:
+        if self._best is None or rank >= self._best.rank:
             self._best = Attempt(text, refusal, defects, scores, rank)
         if not self._is_over:
             self.request = self._next(self._best)
 
     def _next(self, best: Attempt) -> ChatRequest:
         """The best attempt is mended, not the last; one without a known defect is drawn anew."""
-        if best.defects and self._requests.can_repair:
+        self._is_mending = bool(best.defects) and self._requests.can_repair
+        if self._is_mending:
             return self._requests.repair(self.group, self.attempts, best.text, best.defects)
         return self._requests.merge(self.group, self.attempts)
 

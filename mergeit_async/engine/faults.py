@@ -168,7 +168,8 @@ class Breaker:
             raise stop_for(fault)
 
 
-def stop_for(fault: ProviderError) -> StoppedError:
+def stop_for(fault: ProviderError, advice: str = "") -> StoppedError:
     """The end of a run because of `fault`, with what the user can do about it."""
     server = f"The server {fault.server}" if fault.server else "The server"
-    return StoppedError(f"{server} does not take the work: {fault}; {RULES[fault.kind].advice}.")
+    advice = advice or RULES[fault.kind].advice
+    return StoppedError(f"{server} does not take the work: {fault}; {advice}.")

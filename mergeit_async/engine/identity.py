@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +18,10 @@ from mergeit_async.ids import digest
 from mergeit_async.merging.compose import COMPOSE_VERSION
 from mergeit_async.merging.gate import GATE_VERSION
 from mergeit_async.merging.information import INFORMATION_VERSION
+from mergeit_async.merging.judge import JUDGE_VERSION
 from mergeit_async.merging.messages import REQUEST_VERSION
 
-# A run is only resumed by code of the same versions: others would give other bytes.
+# A run is only resumed by code and tables of the same versions: others would give other bytes.
 ALGORITHMS: Mapping[str, str] = MappingProxyType(
     {
         "data": DATA_VERSION,
@@ -27,7 +29,10 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "request": REQUEST_VERSION,
         "gate": GATE_VERSION,
         "information": INFORMATION_VERSION,
+        "judge": JUDGE_VERSION,
         "compose": COMPOSE_VERSION,
+        "wordllama": f"wordllama/{version('wordllama')}",
+        "py3langid": f"py3langid/{version('py3langid')}",
     }
 )
 

@@ -28,6 +28,8 @@ from mergeit_async.records import ChatReply, Example, Refusal, Row
 PROGRAM = "mergeit_async.engine.inspector_process"
 # One batch is checked, the next is on its way.
 BATCHES_AHEAD = 2
+# No case waits behind more than so many others at one process, one of which may be huge.
+MOST_IN_BATCH = 64
 # So many cases that wait for a process with room call for one more of them.
 CROWD = 64
 MOST_PROCESSES = min(4, os.cpu_count() or 1)
@@ -78,7 +80,7 @@ class Inspector:
         """Send what waits to the process that has least to do, if one has room."""
         channel = min(self._channels, key=lambda each: len(each.sent), default=None)
         if channel is not None and len(channel.sent) < BATCHES_AHEAD:
-            batch, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting[:MOST_IN_BATCH], self._waiting[MOST_IN_BATCH:]
             channel.send(batch)
         elif len(self._waiting) >= CROWD and len(self._scopes) < MOST_PROCESSES:
             self.hire()

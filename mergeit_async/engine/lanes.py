@@ -195,20 +195,24 @@ def find_prices(settings: Settings, frozen: Prices) -> Prices:
     """
     prices: dict[str, dict[str, PriceSheet]] = {}
     for server, model in product(settings.servers, settings.models):
-        sheet = given_price(settings) or frozen.get(server.url, {}).get(model)
+        sheet = given_price(settings, model) or frozen.get(server.url, {}).get(model)
         sheet = sheet or find_price(model, parse_base_url(server.url))
         if sheet is not None:
             prices.setdefault(server.url, {})[model] = sheet
         elif settings.max_cost is not None:
+            prefix = "--" if model == settings.model else "--judge-"
             raise UsageError(
-                f"There is no price for {model} at {server.url}, so --max-cost cannot be "
-                "kept; give --price-in and --price-out in US dollars per million tokens."
+                f"There is no price for {model} at {server.url}, so --max-cost cannot be kept; "
+                f"give {prefix}price-in and {prefix}price-out in US dollars per million tokens."
             )
     return prices
 
 
-def given_price(settings: Settings) -> PriceSheet | None:
-    """The price that the user gives for all servers and models."""
-    if settings.price_in is None or settings.price_out is None:
+def given_price(settings: Settings, model: str) -> PriceSheet | None:
+    """The price that the user gives for `model`, at all servers."""
+    prompt, completion = settings.price_in, settings.price_out
+    if model != settings.model:
+        prompt, completion = settings.judge_price_in, settings.judge_price_out
+    if prompt is None or completion is None:
         return None
-    return PriceSheet(settings.price_in, settings.price_in, settings.price_out, "given")
+    return PriceSheet(prompt, prompt, completion, "given")

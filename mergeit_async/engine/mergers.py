@@ -7,11 +7,13 @@ from typing import Protocol, TypeVar
 
 from mergeit_async.engine.caller import Caller, GaveUp, Judgement
 from mergeit_async.engine.course import Course, conclude, give_up
+from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.inspector import Inspector
 from mergeit_async.engine.journal import Journal
 from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.engine.referee import Referee
 from mergeit_async.engine.requests import Requests
+from mergeit_async.errors import FaultKind
 from mergeit_async.records import ChatReply, Group, Outcome
 
 # What a merge begins with.
@@ -97,6 +99,8 @@ class ChatMerger:
                 pass
             return outcome
         except GaveUp as end:
+            if is_of_payload(end) and course.draw_anew():
+                return await self.merge(course)
             outcome = give_up(course.group, course.attempts, end)
             self._given_up.append(outcome.position)
             await self._journal.add_outcome(outcome)
@@ -140,3 +144,8 @@ class ChatMerger:
         if judgement.outcome is not None:
             await self._journal.add_outcome(judgement.outcome)
         return judgement
+
+
+def is_of_payload(end: GaveUp) -> bool:
+    """Whether what ended a request lies in its own text or size, so that another may pass."""
+    return end.fault.kind is FaultKind.TOO_LARGE or RULES[end.fault.kind].verdict

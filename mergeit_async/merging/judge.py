@@ -24,6 +24,8 @@ from mergeit_async.records import (
     TokenChoice,
 )
 
+# Changes with whatever changes the scores that are read from a reply, or what they decide.
+JUDGE_VERSION = "judge/1"
 LOWEST, HIGHEST = 1, 6
 # Two short lines, and a few words of a model that does not leave it at that.
 MAX_TOKENS = 24

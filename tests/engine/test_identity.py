@@ -52,16 +52,22 @@ OTHER: dict[str, Any] = {
     "max_cost": 1.0,
     "price_in": 1.0,
     "price_out": 1.0,
+    "judge_price_in": 1.0,
+    "judge_price_out": 1.0,
 }
 # Places, whose contents are hashed instead, and what only changes the speed.
 SAME_RESULT = {"dataset", "prompts", "base_url", "api_key_env", "rpm", "tpm", "max_in_flight"}
 SAME_RESULT |= {"timeout_s", "max_tries", "hedge", "allow_plain_http", "allow_network_fs", "reuse"}
-SAME_RESULT |= {"max_cost", "price_in", "price_out"}
+SAME_RESULT |= {"max_cost", "price_in", "price_out", "judge_price_in", "judge_price_out"}
+JUDGED = {"model": "m", "judge": "j"}
 # Settings that are only allowed together.
 BESIDE: dict[str, dict[str, Any]] = {
     "price_in": {"price_out": 1.0},
     "price_out": {"price_in": 1.0},
     "judge": {"model": "m"},
+    "judge_prompt": JUDGED,
+    "judge_price_in": JUDGED | {"judge_price_out": 1.0},
+    "judge_price_out": JUDGED | {"judge_price_in": 1.0},
 }
 
 
@@ -75,8 +81,10 @@ def test_each_setting_has_another_value_here():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_the_fingerprint_changes_with_exactly_the_settings_that_change_the_result(name):
-    changed = of(**{name: OTHER[name]} | BESIDE.get(name, {}))
-    assert (changed.fingerprint == of().fingerprint) is (name in SAME_RESULT)
+    beside = BESIDE.get(name, {})
+    changed = of(**{name: OTHER[name]} | beside)
+    before = of(**{each: value for each, value in beside.items() if each in JUDGED})
+    assert (changed.fingerprint == before.fingerprint) is (name in SAME_RESULT)
 
 
 def test_a_default_that_is_spelt_out_is_no_change():

@@ -75,6 +75,25 @@ def test_a_given_price_holds_for_every_server_and_a_listed_one_for_its_own():
     assert given == {OPENAI: {"gpt-4o": sheet}, NOWHERE: {"gpt-4o": sheet}}
 
 
+def test_a_judge_has_a_price_of_its_own():
+    flags = {"judge": "my-judge", "price_in": 1.0, "price_out": 2.0, "max_cost": 1.0}
+    with pytest.raises(UsageError, match=r"no price for my-judge.*--judge-price-in"):
+        find_prices(settings(NOWHERE, **flags), {})
+    flags |= {"judge_price_in": 3.0, "judge_price_out": 4.0}
+    assert find_prices(settings(NOWHERE, **flags), {})[NOWHERE] == {
+        "gpt-4o": PriceSheet(1.0, 1.0, 2.0, "given"),
+        "my-judge": PriceSheet(3.0, 3.0, 4.0, "given"),
+    }
+
+
+@pytest.mark.parametrize(
+    "flags", [{"judge_prompt": "judge/v2"}, {"judge_price_in": 1.0, "judge_price_out": 1.0}]
+)
+def test_what_is_for_a_judge_needs_one(flags):
+    with pytest.raises(UsageError, match="--judge"):
+        settings(OPENAI, **flags)
+
+
 def test_a_cap_is_refused_where_any_server_has_no_price():
     with pytest.raises(UsageError, match=f"no price for gpt-4o at {NOWHERE}.*--price-in"):
         find_prices(settings(OPENAI, NOWHERE, max_cost=1.0), {})

@@ -223,6 +223,26 @@ async def test_a_reply_that_was_cut_off_is_drawn_anew(path):
     assert script.requests[1].messages == script.requests[0].messages
 
 
+@pytest.mark.parametrize(
+    "kind", [FaultKind.CONTEXT_LENGTH, FaultKind.CONTENT_FILTER, FaultKind.TOO_LARGE]
+)
+async def test_a_repair_that_cannot_be_sent_is_a_new_draw_instead(path, kind):
+    script = Script(HALF, ProviderError(kind, "too long"), GOOD)
+    async with merging(path, script) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.attempts) == (Status.MERGED, 2)
+    first, _, third = script.requests
+    assert third.messages == first.messages
+    assert third.sample == 1
+
+
+async def test_a_merge_that_cannot_be_sent_ends_the_group(path):
+    script = Script(ProviderError(FaultKind.CONTEXT_LENGTH, "too long"))
+    async with merging(path, script) as merger:
+        outcome = await merger.merge(merger.draft(PLANNED))
+    assert (outcome.status, outcome.reason) == (Status.KEPT, "context_length")
+
+
 async def test_repairs_that_were_paid_for_are_found_again(path):
     async with merging(path, Script(HALF, HALF, GOOD)) as merger:
         first = await merger.merge(merger.draft(PLANNED))
@@ -339,7 +359,9 @@ async def test_replies_that_were_paid_for_are_judged_without_a_call(path):
     ],
 )
 async def test_only_the_servers_verdict_on_the_payload_keeps_originals_for_good(path, kind, status):
-    async with merging(path, Script(NO_JSON, ProviderError(kind, "the server's words"))) as merger:
+    # Once for the repair, and once for the new draw that follows some of them.
+    refused = [ProviderError(kind, "the server's words")] * 2
+    async with merging(path, Script(NO_JSON, *refused)) as merger:
         outcome = await merger.merge(merger.draft(PLANNED))
     assert (outcome.status, outcome.reason) == (status, str(kind))
     assert outcome.detail == "the server's words"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from mergeit_async.config import build_settings
@@ -21,6 +22,7 @@ from mergeit_async.engine.requests import Requests
 from mergeit_async.errors import FaultKind, StoppedError
 from mergeit_async.providers.chat import ChatProvider
 from mergeit_async.providers.http import HttpChat
+from mergeit_async.records import ChatReply
 from mergeit_async.simulator.server import Simulator
 from mergeit_async.simulator.settings import SimulatorSettings
 from tests.calling import Script, fault, lane
@@ -38,17 +40,21 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def probing(path: Path, providers: Sequence[ChatProvider]) -> AsyncIterator[Probe]:
+async def probing(
+    path: Path, providers: Sequence[ChatProvider], names: Sequence[str]
+) -> AsyncIterator[Probe]:
     async with open_journal(path) as journal:
-        lanes = [lane(each, name=str(at)) for at, each in enumerate(providers)]
+        lanes = [lane(each, name=name) for each, name in zip(providers, names, strict=False)]
         caller = Caller(Limiter(lanes), journal, Budget(), timeout_s=5.0, max_tries=8)
         yield Probe(caller, journal, lanes)
 
 
-async def settle(path: Path, *servers: ChatProvider, **flags: Any) -> dict[str, str]:
+async def settle(
+    path: Path, *servers: ChatProvider, names: Sequence[str] = "01", **flags: Any
+) -> dict[str, str]:
     settings = build_settings({"dataset": Path("rows.jsonl"), "model": "sim-merge"} | flags)
     failure: StoppedError | None = None
-    async with probing(path, servers) as probe:
+    async with probing(path, servers, names) as probe:
         try:
             return await probe.settle(settings, Requests(settings, find_prompts(settings)))
         except StoppedError as error:  # raised below: a task group would wrap it
@@ -77,8 +83,8 @@ def results(path: Path) -> list[str]:
     ("takes", "form", "calls"),
     [
         ("json_schema", "json_schema", ["honoured"]),
-        ("json_object", "json_object", ["bad_request", "honoured"]),
-        ("none", "text", ["bad_request", "bad_request"]),
+        ("json_object", "json_object", ["bad_request", "honoured", "honoured"]),
+        ("none", "text", ["bad_request", "honoured", "bad_request"]),
         ("ignored", "text", ["ignored", "ignored"]),
     ],
 )
@@ -89,7 +95,36 @@ async def test_the_strictest_form_that_a_server_honours_is_used(path, takes, for
 
 async def test_a_server_that_fails_on_every_payload_with_a_form_is_stepped_down_from(path):
     assert await settle_with(path, SimulatorSettings(structured="broken")) == {"form": "text"}
-    assert set(results(path)) == {"server"}
+    assert results(path) == 2 * [*["server"] * 4, "honoured", "server", "honoured"]
+
+
+async def test_an_outage_at_the_start_says_nothing_about_forms(path, monkeypatch):
+    monkeypatch.setattr("mergeit_async.engine.faults.FIRST_DELAY_S", 0.01)
+    row = orjson.dumps({"instruction": "Ask.", "input": "", "output": "Told."}).decode()
+    server = Script([fault(FaultKind.SERVER)] * 7, last=ChatReply(row, "stop", 5, 5))
+    assert await settle(path, server) == {"form": "json_schema"}
+
+
+@pytest.mark.parametrize("kind", [FaultKind.SERVER, FaultKind.MALFORMED, FaultKind.BAD_REQUEST])
+async def test_a_server_that_fails_with_and_without_a_form_stops_the_run(path, kind, monkeypatch):
+    monkeypatch.setattr("mergeit_async.engine.faults.FIRST_DELAY_S", 0.01)
+    with pytest.raises(StoppedError, match="does not take the work"):
+        await settle(path, Script(last=fault(kind)))
+
+
+async def test_a_judge_that_does_not_exist_stops_the_run_before_the_first_merge(path):
+    server = SimulatorSettings(faults={"model_not_found": 1.0})
+    flags = {"judge": "no-such-judge", "structured_output": "text"}
+    with pytest.raises(StoppedError, match="no-such-judge"):
+        await settle_with(path, server, **flags)
+
+
+async def test_what_another_server_made_of_a_form_is_not_taken_for_this_one(path):
+    async with Simulator(SimulatorSettings()) as first, HttpChat(first.url, None) as chat:
+        assert await settle(path, chat, names=["http://first"]) == {"form": "json_schema"}
+    taking_none = SimulatorSettings(structured="none")
+    async with Simulator(taking_none) as second, HttpChat(second.url, None) as chat:
+        assert await settle(path, chat, names=["http://second"]) == {"form": "text"}
 
 
 async def test_several_servers_are_asked_in_a_form_that_all_of_them_take(path):
