@@ -52,7 +52,13 @@ class Course:
     """One group on its way: a first request, then repairs of the best attempt, or new draws."""
 
     def __init__(
-        self, group: Group, requests: Requests, max_attempts: int, *, is_judged: bool = False
+        self,
+        group: Group,
+        requests: Requests,
+        max_attempts: int,
+        *,
+        is_judged: bool = False,
+        is_metered: bool = False,
     ) -> None:
         self.group = group
         self.attempts = 0
@@ -64,6 +70,9 @@ class Course:
         self._requests = requests
         self._max_attempts = max_attempts
         self._is_judged = is_judged
+        # The tokens of all replies so far; None as soon as a server does not tell.
+        self._tokens: tuple[int, int] | None = (0, 0)
+        self._is_metered = is_metered
         self._is_mending = False
         self._best: Attempt | None = None
         self._last: tuple[str, Inspection] = ("", Inspection(Refusal("", "")))
@@ -71,6 +80,7 @@ class Course:
     def take(self, reply: ChatReply, inspection: Inspection) -> Judgement:
         """The next attempt has been answered and looked at."""
         self.attempts += 1
+        self._tokens = add_tokens(self._tokens, reply)
         self._last = reply.text, inspection
         result = inspection.result
         if isinstance(result, Refusal):
@@ -93,7 +103,7 @@ class Course:
         _, inspection = self._last
         if isinstance(scored, Refusal):
             # Nobody can say that the merge is better: no further merge would change that.
-            return conclude(self.group, self.attempts, scored, inspection.scores)
+            return self._conclude(scored, inspection.scores)
         scores = {**(inspection.scores or {}), "judge": describe(scored)}
         if is_better(scored.merged, scored.sources):
             return self._accept(merged, scores)
@@ -112,7 +122,7 @@ class Course:
         return self.attempts >= self._max_attempts
 
     def _accept(self, merged: Example, scores: Mapping[str, Any] | None) -> Outcome:
-        return conclude(self.group, self.attempts, merged, scores)
+        return self._conclude(merged, scores)
 
     def _refuse(
         self,
@@ -137,7 +147,29 @@ class Course:
     def _end(self) -> Outcome:
         """The originals stay, for what was wrong with the best attempt."""
         assert self._best is not None, "an end without any attempt"
-        return conclude(self.group, self.attempts, self._best.refusal, self._best.scores)
+        return self._conclude(self._best.refusal, self._best.scores)
+
+    def give_up(self, end: GaveUp) -> Outcome:
+        """The outcome of a group to whose next request no reply can be had."""
+        status = Status.KEPT if RULES[end.fault.kind].verdict else Status.FAILED
+        reason, detail = str(end.fault.kind), end.fault.excerpt
+        return Outcome(
+            self.group.position,
+            self.group.id,
+            status,
+            self.attempts,
+            reason=reason,
+            detail=detail,
+            scores=self._metered(None),
+        )
+
+    def _conclude(self, result: Example | Refusal, scores: Mapping[str, Any] | None) -> Outcome:
+        return conclude(self.group, self.attempts, result, self._metered(scores))
+
+    def _metered(self, scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if not self._is_metered:
+            return scores
+        return {**(scores or {}), "tokens": self._tokens and list(self._tokens)}
 
 
 def conclude(
@@ -159,17 +191,11 @@ def conclude(
     )
 
 
-def give_up(group: Group, attempts: int, end: GaveUp) -> Outcome:
-    """The outcome of a group for which no reply can be had.
-
-    The server's verdict on the payload keeps the originals for good; anything else is a failure
-    that a later run may retry.
-    """
-    kind = end.fault.kind
-    status = Status.KEPT if RULES[kind].verdict else Status.FAILED
-    return Outcome(
-        group.position, group.id, status, attempts, reason=str(kind), detail=end.fault.excerpt
-    )
+def add_tokens(sum_: tuple[int, int] | None, reply: ChatReply) -> tuple[int, int] | None:
+    """Prompt and completion tokens with those of one more reply; None where one is not told."""
+    if sum_ is None or reply.prompt_tokens is None or reply.completion_tokens is None:
+        return None
+    return sum_[0] + reply.prompt_tokens, sum_[1] + reply.completion_tokens
 
 
 def not_better(scored: Scored) -> Refusal:

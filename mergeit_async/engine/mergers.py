@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from mergeit_async.engine.caller import Caller, GaveUp, Judgement
-from mergeit_async.engine.course import Course, conclude, give_up
+from mergeit_async.engine.course import Course, conclude
 from mergeit_async.engine.faults import RULES
 from mergeit_async.engine.inspector import Inspector
 from mergeit_async.engine.journal import Journal
@@ -75,7 +75,10 @@ class ChatMerger:
         inspector: Inspector,
         max_attempts: int,
         referee: Referee | None = None,
+        *,
+        is_metered: bool = False,
     ) -> None:
+        """`is_metered` has the tokens of its replies beside the scores of each group."""
         self._load_group = load_group
         self._requests = requests
         self._caller = caller
@@ -83,14 +86,20 @@ class ChatMerger:
         self._inspector = inspector
         self._max_attempts = max_attempts
         self._referee = referee
+        self._is_metered = is_metered
         self._given_up: list[int] = []
         self._error: Exception | None = None
 
     def draft(self, planned: PlannedGroup) -> Course:
         """A group with its rows, and its first request."""
         group = self._load_group(planned)
-        is_judged = self._referee is not None
-        return Course(group, self._requests, self._max_attempts, is_judged=is_judged)
+        return Course(
+            group,
+            self._requests,
+            self._max_attempts,
+            is_judged=self._referee is not None,
+            is_metered=self._is_metered,
+        )
 
     async def merge(self, course: Course) -> Outcome:
         """The first accepted merge of a group, or its originals after `max_attempts` replies."""
@@ -101,7 +110,7 @@ class ChatMerger:
         except GaveUp as end:
             if is_of_payload(end) and course.draw_anew():
                 return await self.merge(course)
-            outcome = give_up(course.group, course.attempts, end)
+            outcome = course.give_up(end)
             self._given_up.append(outcome.position)
             await self._journal.add_outcome(outcome)
             if self._error is not None:  # stopped meanwhile: this group is open again

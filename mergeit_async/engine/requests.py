@@ -25,11 +25,13 @@ PLAIN = "text"
 class Requests:
     """Builds the requests of one run; equal rows and samples give equal requests.
 
+    Merges are drawn from the sample `first_sample` on: who asks the same twice and wants two
+    answers counts on from another.
     `has_logprobs` tells whether the judge's scores come with the probabilities of their tokens;
     else they come by samples.
     """
 
-    def __init__(self, settings: Settings, prompts: Prompts) -> None:
+    def __init__(self, settings: Settings, prompts: Prompts, first_sample: int = 0) -> None:
         given = {
             "temperature": settings.temperature,
             "max_output_tokens": settings.max_output_tokens,
@@ -40,6 +42,7 @@ class Requests:
             | {name: value for name, value in given.items() if value is not None}
         )
         self._prompts = prompts
+        self._first_sample = first_sample
         self._endpoint = settings.endpoint
         self._model = settings.model
         self._judge = settings.judge or settings.model
@@ -71,7 +74,7 @@ class Requests:
             model=self._model,
             temperature=self._temperature,
             max_output_tokens=self._most_tokens,
-            sample=sample,
+            sample=self._first_sample + sample,
             response_format=self._response_format,
         )
 
