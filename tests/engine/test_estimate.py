@@ -35,8 +35,9 @@ def groups(count: int, output: str = "x" * 400) -> list[Group]:
 class Requests:
     """Requests of 1,000 prompt tokens that allow 300 in reply; scores of 100 that allow 10."""
 
-    def __init__(self, can_repair: bool = False) -> None:
+    def __init__(self, can_repair: bool = False, has_notes: bool = False) -> None:
         self.can_repair = can_repair
+        self.has_notes = has_notes
 
     def merge(self, group: Group, sample: int) -> ChatRequest:
         return ChatRequest(f"{group.id} {sample}", "m", (), 0.0, 300, sample, 1000)
