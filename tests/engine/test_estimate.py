@@ -68,6 +68,17 @@ def test_a_repair_shows_the_attempt_again():
     assert more == 10 * 2 * (300 + REPAIR_TOKENS)
 
 
+def test_notes_are_likely_to_be_as_long_as_the_merge():
+    prices = find_prices(settings(), {})
+    plain, noted = (
+        estimate_run(groups(10), Requests(has_notes=notes), settings(), prices)
+        for notes in (False, True)
+    )
+    assert noted.calls == plain.calls
+    assert noted.completion_tokens.low == min(300 * 10, 2 * plain.completion_tokens.low)
+    assert noted.completion_tokens.low > plain.completion_tokens.low
+
+
 def test_a_judge_scores_each_source_and_merge_and_each_sample_of_them_at_most():
     plain, judged = estimate(10), estimate(10, judge="gpt-4o")
     assert judged.calls.low - plain.calls.low == 10 * 3
