@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -19,7 +20,7 @@ from mergeit_async.merging.compose import compose
 from mergeit_async.merging.messages import TOKENS_PER_MESSAGE, estimate_tokens
 from mergeit_async.records import Message
 from mergeit_async.templates.drafts import diff_versions, draft_version, find_lost, lock_version
-from mergeit_async.templates.folder import COMMAND, list_names, read_prompt_files
+from mergeit_async.templates.folder import COMMAND, PromptFiles, list_names, read_prompt_files
 from mergeit_async.templates.lock import LOCK, write_lock
 from mergeit_async.templates.show import Material, check_prompt, render_turns
 from mergeit_async.templates.version import list_prompts, summarise
@@ -80,7 +81,11 @@ def show_command(
         "folder": str(files.folder),
         "parameters": files.manifest.parameters.model_dump(exclude_none=True),
         "rows": about,
-        "tokens": {"fixed": count_tokens(turns[:-1]), "rows": count_tokens(turns[-1:])},
+        "tokens": {
+            "fixed": count_tokens(turns[:-1]),
+            "rows": count_tokens(turns[-1:]),
+            "schema": estimate_tokens(find_schema(files)),
+        },
     }
     if as_json:
         show(facts | {"messages": [turn._asdict() for turn in turns]})
@@ -186,6 +191,12 @@ def find_material(line: int | None, data: Path | None) -> tuple[Material | None,
     return Material(group.rows, merged, poorer, (group.rows[1].output,)), about
 
 
+def find_schema(files: PromptFiles) -> str:
+    """The JSON schema of the replies to a version, empty where it has none."""
+    schema = files.texts.get(files.manifest.files.schema_)
+    return orjson.dumps(orjson.loads(schema)).decode() if schema else ""
+
+
 def count_tokens(turns: Sequence[Message]) -> int:
     """About how many tokens the prompt has by these turns."""
     return sum(TOKENS_PER_MESSAGE + estimate_tokens(turn.content) for turn in turns)
@@ -209,4 +220,6 @@ def describe(facts: dict[str, Any]) -> str:
             f"group, {tokens['rows']:,} for these rows",
         ),
     ]
+    if tokens["schema"]:
+        rows.append(("", f"{tokens['schema']:,} more where the schema is sent as the form"))
     return align(rows)
