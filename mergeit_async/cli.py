@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
 import anyio
-import orjson
 import typer
 from rich.console import Console
 
+from mergeit_async.console import show
 from mergeit_async.data.export import FORMATS
 from mergeit_async.engine.export import Summary
 from mergeit_async.engine.preview import preview
@@ -40,13 +40,11 @@ from mergeit_async.options import (
     tuning_options,
     with_options,
 )
+from mergeit_async.prompts_cli import prompts_app
 from mergeit_async.simulator.server import serve
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.templates.show import describe_turns
-from mergeit_async.templates.version import list_prompts
 from mergeit_async.viewer.progress import show_progress
 from mergeit_async.viewer.tables import (
-    align,
     preview_text,
     resume_command,
     status_text,
@@ -63,7 +61,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-prompts_app = typer.Typer(help="The prompt versions on disk.", no_args_is_help=True)
 app.add_typer(prompts_app, name="prompts")
 
 DatasetArgument = Annotated[
@@ -139,30 +136,6 @@ def export(
     target = to or run_dir / f"merged.{format_}.json"
     count = FORMATS[format_](found.merged, target)
     show(f"{count:,} rows in {target}")
-
-
-@prompts_app.command("list")
-def list_command(
-    prompts: Annotated[Path | None, typer.Option(help="Directory of your own.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """All prompt versions."""
-    found = list_prompts(prompts)
-    if as_json:
-        show({"prompts": [asdict(version) for version in found]})
-    else:
-        show(align((version.name, version.hash[:12], version.title) for version in found))
-
-
-@prompts_app.command("show")
-def show_command(
-    name: Annotated[str, typer.Argument(help="For example merge/v1.")],
-    prompts: Annotated[Path | None, typer.Option(help="Directory of your own.")] = None,
-) -> None:
-    """The turns that a version sends before the rows; of a repair, its template."""
-    version, turns = describe_turns(name, prompts)
-    shown = [f"--- {turn.role}\n{turn.content}" for turn in turns]
-    show("\n\n".join([f"{version.name}  {version.hash}  {version.title}", *shown]))
 
 
 @app.command()
@@ -245,13 +218,6 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def show(result: str | dict[str, Any]) -> None:
-    """The result of a command, on stdout."""
-    if isinstance(result, dict):
-        result = orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
-    sys.stdout.write(result + "\n")
 
 
 def sentence(text: str) -> str:

@@ -54,6 +54,9 @@ class Asking(Protocol):
     @property
     def can_repair(self) -> bool: ...
 
+    @property
+    def has_notes(self) -> bool: ...
+
     def merge(self, group: Group, sample: int) -> ChatRequest: ...
 
     def score(self, row: Row | Example, sample: int) -> ChatRequest: ...
@@ -90,7 +93,7 @@ def estimate_run(
         if request.estimated_prompt_tokens + request.max_tokens > most_tokens:
             too_large += 1
             continue
-        add_merge(merging, group, request, settings.max_attempts, requests.can_repair)
+        add_merge(merging, group, request, settings.max_attempts, requests)
         if settings.judge:
             scores = [requests.score(row, 0) for row in group.rows]
             add_scores(judging, scores, settings.max_attempts)
@@ -113,13 +116,14 @@ def estimate_run(
 
 
 def add_merge(
-    effort: Effort, group: Group, request: ChatRequest, attempts: int, can_repair: bool
+    effort: Effort, group: Group, request: ChatRequest, attempts: int, asking: Asking
 ) -> None:
     """The calls that merge one group."""
     prompt, longest = request.estimated_prompt_tokens, request.max_tokens
     # A repair shows the attempt again, and says what is wrong with it.
-    again = prompt + longest + REPAIR_TOKENS if can_repair else prompt
-    likely = min(longest, expected_tokens(group))
+    again = prompt + longest + REPAIR_TOKENS if asking.can_repair else prompt
+    # Notes say all of it once more.
+    likely = min(longest, expected_tokens(group) * (2 if asking.has_notes else 1))
     effort.add(
         Range(1, attempts),
         Range(prompt, prompt + (attempts - 1) * again),

@@ -65,6 +65,11 @@ class Requests:
         """Whether there is a prompt that asks for what is missing."""
         return self._prompts.repair is not None
 
+    @property
+    def has_notes(self) -> bool:
+        """Whether replies say what the sources hold before the merged row."""
+        return self._prompts.merge.has_notes
+
     def merge(self, group: Group, sample: int) -> ChatRequest:
         """The `sample`-th request for a merge of `group`."""
         return build_request(
@@ -76,6 +81,7 @@ class Requests:
             max_output_tokens=self._most_tokens,
             sample=self._first_sample + sample,
             response_format=self._response_format,
+            has_notes=self.has_notes,
         )
 
     def repair(

@@ -15,6 +15,8 @@ from mergeit_async.records import ChatRequest, Example, Group, Message, Row
 TOKENS_PER_MESSAGE = 4
 # Room for what a merge adds to its sources, and for short sources at all.
 EXTRA_TOKENS = 512
+# How long a reply may be for its sources; notes are about as long as they are, in more pieces.
+SHARE, SHARE_WITH_NOTES = 2, 4
 # An attempt that is shown again is cut at so many characters for each token that it was allowed.
 # Texts have four or five a token, so only replies that went on past their limit are cut.
 ATTEMPT_CHARACTERS_PER_TOKEN = 8
@@ -52,18 +54,21 @@ def build_request(
     max_output_tokens: int,
     sample: int,
     response_format: bytes = b"",
+    has_notes: bool = False,
 ) -> ChatRequest:
     """The `sample`-th request for `group`, with its key (see `ids.request_key`).
 
     The reply may be twice as long as the sources and `EXTRA_TOKENS` more, at most
-    `max_output_tokens`: a merge says all that they say, and what connects it.
+    `max_output_tokens`: a merge says all that they say, and what connects it. With `has_notes` it
+    says all of that once more, in pieces, which takes as much again.
     """
+    share = SHARE_WITH_NOTES if has_notes else SHARE
     draft = ChatRequest(
         key="",
         model=model,
         messages=(*prompt.preamble, Message("user", prompt.ask(group.rows))),
         temperature=temperature,
-        max_tokens=min(max_output_tokens, 2 * _source_tokens(group.rows) + EXTRA_TOKENS),
+        max_tokens=min(max_output_tokens, share * _source_tokens(group.rows) + EXTRA_TOKENS),
         sample=sample,
         estimated_prompt_tokens=0,
         response_format=response_format,
@@ -93,8 +98,8 @@ def build_repair_request(
     return identify_request(draft, endpoint, prompt.preamble)
 
 
-def build_response_format(form: str, schema: Mapping[str, Any]) -> bytes:
-    """The parameter `response_format` as JSON, for a reply that fits `schema`.
+def build_response_format(form: str, schema: Mapping[str, Any], name: str = "merged_row") -> bytes:
+    """The parameter `response_format` as JSON, for a reply of that `name` that fits `schema`.
 
     `form` is text (nothing is sent), json_object or json_schema. Strict is asked for where the
     schema permits it: OpenAI turns down every request whose strict schema leaves keys open.
@@ -106,7 +111,7 @@ def build_response_format(form: str, schema: Mapping[str, Any]) -> bytes:
         case "json_object":
             return orjson.dumps({"type": form})
         case "json_schema":
-            shape = {"name": "merged_row", "strict": _is_closed(schema), "schema": dict(schema)}
+            shape = {"name": name, "strict": _is_closed(schema), "schema": dict(schema)}
             return orjson.dumps({"type": form, form: shape})
     raise ValueError(f"{form!r} is no form of a reply; choose text, json_object or json_schema.")
 
@@ -172,9 +177,15 @@ def _show_attempt(attempt: str, max_tokens: int) -> str:
 
 
 def _is_closed(schema: Mapping[str, Any]) -> bool:
-    """Whether every key is required and no other is allowed."""
-    properties, required = schema.get("properties", {}), schema.get("required", ())
-    return schema.get("additionalProperties") is False and set(properties) == set(required)
+    """Whether every key is required and no other is allowed, in objects within it as well."""
+    if "items" in schema:
+        return _is_closed(schema["items"])
+    if "properties" not in schema:
+        return schema.get("type") not in ("object", "array")
+    properties = schema["properties"]
+    is_whole = set(properties) == set(schema.get("required", ()))
+    is_bounded = schema.get("additionalProperties") is False
+    return is_whole and is_bounded and all(map(_is_closed, properties.values()))
 
 
 def _turn_tokens(turn: Message) -> int:

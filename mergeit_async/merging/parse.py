@@ -41,7 +41,9 @@ def parse_reply(text: str) -> Example | Refusal:
             return _check_fields(candidate)
         if found is None or (_answers(candidate) and not _answers(found)):
             found = candidate
-    return _refuse_prose(text) if found is None else _check_fields(found)
+    if found is None or (found.keys().isdisjoint(FIELDS) and _breaks_off(text)):
+        return _refuse_prose(text)
+    return _check_fields(found)
 
 
 def find_objects(text: str) -> Iterator[dict[str, Any]]:
@@ -63,13 +65,20 @@ def find_objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_whole(text: str) -> dict[str, str] | None:
-    """The fields of a reply as it should be: the object alone, of three texts and nothing else."""
+    """The fields of a reply as it should be: the object alone, of three texts.
+
+    It may have other keys, such as notes that a prompt asks for, unless they look like one of ours.
+    """
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(value, dict) or value.keys() != _KEYS:
+    if not isinstance(value, dict) or not value.keys() >= _KEYS:
         return None
+    if len(value) > len(_KEYS):
+        if any(key.strip().casefold() in _KEYS for key in value.keys() - _KEYS):
+            return None
+        value = {field: value[field] for field in FIELDS}
     for item in value.values():
         if not isinstance(item, str):
             return None
@@ -87,6 +96,15 @@ def _refuse_prose(text: str) -> Refusal:
             f"quotation marks and backslashes inside its strings: {excerpt!r}",
         )
     return Refusal("no_json", f"the reply holds no JSON object; it begins with {excerpt!r}")
+
+
+def _breaks_off(text: str) -> bool:
+    """Whether the first object is not whole; then those found are only parts of it."""
+    start = _START.search(text)
+    try:
+        return start is not None and not _DECODER.raw_decode(text, start.start())
+    except (ValueError, RecursionError):
+        return True
 
 
 def _answers(value: dict[str, Any]) -> bool:

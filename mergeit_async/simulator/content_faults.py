@@ -18,9 +18,9 @@ class ContentFault:
     share: float = 1.0
 
 
-def say_row(row: Mapping[str, object]) -> Utterance:
-    """A row as JSON, as it should be said."""
-    return Utterance(as_json(row).decode())
+def say_row(draft: Draft, row: Mapping[str, object] | None = None) -> Utterance:
+    """The merge of a draft, or another `row`, as JSON, as it should be said."""
+    return Utterance(_text_of(draft, row))
 
 
 def _say_fenced(draft: Draft) -> Utterance:
@@ -32,16 +32,16 @@ def _say_with_prose(draft: Draft) -> Utterance:
 
 
 def _say_empty_output(draft: Draft) -> Utterance:
-    return say_row(draft.merged | {"output": ""})
+    return say_row(draft, draft.merged | {"output": ""})
 
 
 def _say_wrong_types(draft: Draft) -> Utterance:
     inputs = [source["input"] for source in draft.sources]
-    return say_row(draft.merged | {"input": inputs})
+    return say_row(draft, draft.merged | {"input": inputs})
 
 
 def _say_copy(draft: Draft) -> Utterance:
-    return say_row(draft.sources[0])
+    return say_row(draft, draft.sources[0])
 
 
 def _say_leakage(draft: Draft) -> Utterance:
@@ -49,7 +49,7 @@ def _say_leakage(draft: Draft) -> Utterance:
         f"Example {number}: {source['instruction']}"
         for number, source in enumerate(draft.sources, start=1)
     )
-    return say_row(draft.merged | {"instruction": tasks})
+    return say_row(draft, draft.merged | {"instruction": tasks})
 
 
 def _say_no_json(draft: Draft) -> Utterance:
@@ -74,8 +74,8 @@ def _withhold(draft: Draft) -> Utterance:
     return Utterance(text[: len(text) // 3], finish_reason="content_filter")
 
 
-def _text_of(draft: Draft) -> str:
-    return as_json(draft.merged).decode()
+def _text_of(draft: Draft, row: Mapping[str, object] | None = None) -> str:
+    return as_json({**draft.notes, **(draft.merged if row is None else row)}).decode()
 
 
 # Every fault of form: its kind, how a good draft is said badly, and its weight in the mix of

@@ -1,4 +1,8 @@
-"""Scores without a model: each row has hidden ones, and an answer says digits near them."""
+"""Verdicts without a model.
+
+A row has hidden scores, and an answer says digits near them; of a pair, the row that keeps more of
+the sources is preferred.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mergeit_async.simulator.chance import Dice, Mix
 from mergeit_async.simulator.completions import Token, Utterance, as_json
+from mergeit_async.simulator.pairs import A, B, Pair, prefer, say_choice
 from mergeit_async.simulator.weaving import Source
 
 DIGITS = range(1, 7)
@@ -45,7 +50,7 @@ class Judge:
     def __init__(self, dice: Dice, faults: Mapping[str, float]) -> None:
         """Raises UsageError for fault kinds or rates that make no sense."""
         self._dice = dice
-        self._mix = Mix(dict.fromkeys(JUDGE_FAULTS, 1.0), 0.0, faults)
+        self._mix = Mix(dict.fromkeys(_KINDS, 1.0), 0.0, faults)
 
     def scores(self, row: Source) -> Scores:
         """The hidden scores of a row; its complexity grows with the number of its words.
@@ -67,8 +72,21 @@ class Judge:
             _draw_digit(real.complexity, self._dice.roll(b"say complexity", digest)),
         )
         kind = self._mix.pick(self._dice, b"judge fault", digest)
-        said = JUDGE_FAULTS[kind](opinion) if kind else _say_scores(opinion)
-        return replace(said, task="judge", fault=kind)
+        if kind is None or kind not in JUDGE_FAULTS:
+            return replace(_say_scores(opinion), task="judge")
+        return replace(JUDGE_FAULTS[kind](opinion), task="judge", fault=kind)
+
+    def prefer(self, pair: Pair, digest: bytes, form: Any) -> Utterance:
+        """What is said of a pair to the request with this digest, in this form."""
+        kind = self._mix.pick(self._dice, b"judge fault", digest)
+        kind = kind if kind in PAIR_FAULTS else None
+        choice = A if kind == POSITION_BIAS else prefer(pair)
+        if said := say_choice(choice, form):
+            # Whoever is held to a form can be biased, but neither wordy nor off the scale.
+            kind = kind if kind == POSITION_BIAS else None
+            return Utterance(as_json(said).decode(), task="judge", fault=kind)
+        say = PAIR_FAULTS[kind] if kind else _say_choice
+        return replace(say(choice), task="judge", fault=kind)
 
 
 def _draw_digit(real: float, roll: float) -> Token:
@@ -118,6 +136,29 @@ def _say_one_score(opinion: Opinion) -> Utterance:
     return _say_tokens([opinion.quality])
 
 
+def _say_choice(choice: str) -> Utterance:
+    """One token; the other two letters are far behind."""
+    letter = choice if choice in (A, B) else "T"
+    rest = [(other, _STRAY_LOGPROB) for other in (A, B, "T") if other != letter]
+    return _say_tokens([Token(letter, [(letter, _SURE_LOGPROB), *rest])])
+
+
+def _say_other_choice(choice: str) -> Utterance:
+    return _say_tokens([_plain("C")])
+
+
+def _say_choice_in_words(choice: str) -> Utterance:
+    text = "Both rows have their strengths, and it depends on what they are wanted for."
+    return _say_tokens([_plain(word) for word in re.findall(r"\s*\S+", text)])
+
+
+# Every fault of a verdict on a pair; the bias says A, whatever the rows are.
+POSITION_BIAS = "position_bias"
+PAIR_FAULTS: Mapping[str, Callable[[str], Utterance]] = {
+    POSITION_BIAS: _say_choice,
+    "prose": _say_choice_in_words,
+    "out_of_range": _say_other_choice,
+}
 # Every fault of a judge's answer: its kind, and how an opinion is said badly.
 JUDGE_FAULTS: Mapping[str, Callable[[Opinion], Utterance]] = {
     "prose": _say_in_words,
@@ -125,3 +166,4 @@ JUDGE_FAULTS: Mapping[str, Callable[[Opinion], Utterance]] = {
     "no_logprobs": _say_without_logprobs,
     "score_only": _say_one_score,
 }
+_KINDS = tuple(dict.fromkeys([*JUDGE_FAULTS, *PAIR_FAULTS]))

@@ -1,12 +1,14 @@
 """What the simulated model says: a function of seed and request body, content faults included.
 
-The last user turn decides: two rows or more are merged; one is scored by a judge; none, after an
-earlier turn with rows, asks for a repair of their merge; all else is talked about.
+The last user turn decides: two rows or more are merged, unless two of them are candidates, which
+are compared; one is scored by a judge; none, after an earlier turn with rows, asks for a repair of
+their merge; all else is talked about.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mergeit_async.simulator.abilities import say_object, wants_object
 from mergeit_async.simulator.calls import ChatCall, text_of
@@ -15,6 +17,8 @@ from mergeit_async.simulator.completions import ChatAnswer, Utterance, complete
 from mergeit_async.simulator.content_faults import CONTENT_FAULTS, SHARES, say_row
 from mergeit_async.simulator.flaws import FLAWS, spoil
 from mergeit_async.simulator.judging import Judge
+from mergeit_async.simulator.notes import write_notes
+from mergeit_async.simulator.pairs import find_pair
 from mergeit_async.simulator.settings import SimulatorSettings
 from mergeit_async.simulator.weaving import WORDINGS, Draft, Source, find_sources, weave
 
@@ -43,12 +47,14 @@ class Replier:
 
     def _say(self, call: ChatCall, digest: bytes) -> Utterance:
         rows = find_sources(call.prompt)
+        if len(rows) > 2 and (pair := find_pair(call)):
+            return self._judge.prefer(pair, digest, self._form_of(call))
         if len(rows) > 1:
-            return self._merge(rows, digest)
+            return self._merge(call, rows, digest)
         if rows and self._is_judged(call):
             return self._judge.say(rows[0], digest)
         if earlier := _find_earlier(call):
-            return self._repair(earlier, digest)
+            return self._repair(call, earlier, digest)
         return self._talk(call, digest)
 
     def _is_judged(self, call: ChatCall) -> bool:
@@ -56,28 +62,33 @@ class Replier:
         judges = call.model in self._settings.judge_models
         return judges and not (self._takes_forms and wants_object(call.response_format))
 
-    def _merge(self, sources: list[Source], digest: bytes) -> Utterance:
-        draft = self._draft(sources, digest)
+    def _form_of(self, call: ChatCall) -> Any:
+        """The form that `call` is answered in."""
+        return call.response_format if self._takes_forms else None
+
+    def _merge(self, call: ChatCall, sources: list[Source], digest: bytes) -> Utterance:
+        draft = self._draft(call, sources, digest)
         if self._mix.is_empty or not (kind := self._mix.pick(self._dice, b"content fault", digest)):
-            return say_row(draft.merged)
+            return say_row(draft)
         if kind in FLAWS:
             return self._say_flawed(draft, kind, digest)
         return replace(CONTENT_FAULTS[kind].say(draft), fault=kind)
 
-    def _repair(self, sources: list[Source], digest: bytes) -> Utterance:
-        draft = self._draft(sources, digest)
+    def _repair(self, call: ChatCall, sources: list[Source], digest: bytes) -> Utterance:
+        draft = self._draft(call, sources, digest)
         if self._dice.roll(b"repair", digest) >= self._settings.repair_failure_rate:
-            return replace(say_row(draft.merged), task="repair")
+            return replace(say_row(draft), task="repair")
         kind = list(FLAWS)[int(len(FLAWS) * self._dice.roll(b"repair flaw", digest))]
         return replace(self._say_flawed(draft, kind, digest), task="repair")
 
-    def _draft(self, sources: list[Source], digest: bytes) -> Draft:
+    def _draft(self, call: ChatCall, sources: list[Source], digest: bytes) -> Draft:
         wording = int(WORDINGS * self._dice.roll(b"wording", digest))
-        return Draft(sources, wording, weave(sources, wording))
+        notes = write_notes(call, sources, self._form_of(call))
+        return Draft(sources, wording, weave(sources, wording), notes)
 
     def _say_flawed(self, draft: Draft, kind: str, digest: bytes) -> Utterance:
         kind, merged = spoil(draft, kind, self._dice.roll(b"flaw", digest))
-        return replace(say_row(merged), fault=kind)
+        return replace(say_row(draft, merged), fault=kind)
 
     def _talk(self, call: ChatCall, digest: bytes) -> Utterance:
         text = f"This is the simulated answer {digest.hex()[:8]} to a prompt without rows to merge."

@@ -51,7 +51,8 @@ class SimulatorSettings:
     "json_object" refuses schemas and "none" any form with 400, "ignored" takes all to no effect,
     and "broken" answers all with 500. `logprobs` says whether log-probabilities are offered,
     refused with 400, or asked for in vain. `judge_models` score the row of a prompt that shows just
-    one; `judge_faults` gives rates by kind of answers that are no such scores.
+    one; any model compares two candidates. `judge_faults` gives rates by kind of answers that are
+    no such verdicts; `position_bias` is that of pairs whose first row is preferred whatever it is.
 
     `fault_rate` is the share of arrivals that meet a transport fault of the default mix; `faults`
     gives rates by kind, on top of it. `content_fault_rate` and `content_faults` do the same for

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -16,11 +16,15 @@ Source = dict[str, str]
 
 @dataclass(slots=True)  # not frozen: made for each request
 class Draft:
-    """A merge before it is said: the rows it came from, the wording that joins them, and itself."""
+    """A merge before it is said: the rows it came from, the wording that joins them, and itself.
+
+    `notes` are said before it.
+    """
 
     sources: list[Source]
     wording: int
     merged: Source
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 _DECODER = json.JSONDecoder()

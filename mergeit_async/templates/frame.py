@@ -32,7 +32,7 @@ class Gap:
     place: int
     lines: list[tuple[int, str]]
 
-    def leave(self, fence: str) -> str:
+    def leave(self, fence: str = "") -> str:
         """The mark to put where the row's line with this `fence` will stand."""
         self.lines.append((self.place, fence))
         return _MARK

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mergeit_async.records import Example, Row
-from mergeit_async.templates.folder import REPAIR, read_prompt_files
+from mergeit_async.templates.folder import read_prompt_files
+from mergeit_async.templates.manifest import REPAIR
+from mergeit_async.templates.samples import DEFECTS, GROUP_SIZES, SAMPLES
 from mergeit_async.templates.turn import UserTemplate, compile_template, to_object
-from mergeit_async.templates.version import PROBE
 
 _NAMES = ("rows", "defects", "attempt")
-_PROBE_DEFECTS = ("the reply holds no JSON object", "the number 4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ def load_repair(name: str = "repair/v1", directory: Path | None = None) -> Repai
     prompt = RepairPrompt(
         name, files.hash, compile_template(files.read(file), files.folder / file, _NAMES)
     )
-    prompt.ask(PROBE, _PROBE_DEFECTS, "{}")
+    for size in GROUP_SIZES:
+        prompt.ask(SAMPLES[:size], DEFECTS, "{}")
     return prompt
 
 

@@ -6,6 +6,7 @@ the fences around them: each is one line of JSON, and `tojson` escapes the fence
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mergeit_async.errors import UsageError
 from mergeit_async.records import Example, Row
 from mergeit_async.templates.frame import Gap, is_frame, render_frame
+from mergeit_async.templates.schema import FIELDS
 
 # Line breaks to some readers, but not to JSON, which leaves them as they are.
 _LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -29,6 +31,8 @@ _LINE_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _MEANINGS: Mapping[str, str] = {
     "rows": "the list of objects with instruction, input and output",
     "row": "an object with instruction, input and output",
+    "a": "the first of two merged rows, with instruction, input and output",
+    "b": "the second of them",
     "defects": "the list of texts that say what was found",
     "attempt": "the text of the reply in which it was found",
 }
@@ -73,28 +77,30 @@ def compile_template(source: str, path: Path, names: Sequence[str] = ("rows",)) 
             f"{path}, line {error.lineno}: {error.message}; correct the template."
         ) from error
     _check_names(tree, path, names)
+    _check_fields(tree, path, names)
     return UserTemplate(path, template, is_frame(tree))
 
 
-def to_json_line(value: Any, fence: str = "") -> str:
+def to_json_line(value: Any, *fences: str) -> str:
     """`value` as one line of JSON, with no HTML escapes and with all scripts as they are.
 
-    With `fence`, the name of the tag around the line, that tag never occurs in it: its "<" is
+    With `fences`, names of the tags around lines, those tags never occur in it: their "<" is
     written as a JSON escape. In a template: `{{ row | tojson("source_row") }}`.
     """
     if isinstance(value, Undefined):
         return str(value)  # raises, and names what is undefined
     if isinstance(value, Gap):
-        return value.leave(fence)
-    return _write_line(value, fence)
+        return value.leave(*fences)
+    return _write_line(value, *fences)
 
 
-def _write_line(value: Any, fence: str) -> str:
+def _write_line(value: Any, *fences: str) -> str:
     text = orjson.dumps(value).decode()
-    if fence and "<" in text:
-        text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(
-            f"</{fence}", f"\\u003c/{fence}"
-        )
+    if "<" in text:
+        for fence in filter(None, fences):
+            text = text.replace(f"<{fence}", f"\\u003c{fence}").replace(
+                f"</{fence}", f"\\u003c/{fence}"
+            )
     if not text.isascii():
         for character, escape in _LINE_BREAKS.items():
             text = text.replace(character, escape)
@@ -134,6 +140,24 @@ def _check_names(tree: nodes.Template, path: Path, names: Sequence[str]) -> None
             raise UsageError(
                 f"{path}, line {name.lineno}: {name.name!r} is undefined; use {meanings}."
             )
+
+
+def _check_fields(tree: nodes.Template, path: Path, names: Sequence[str]) -> None:
+    """Refuse fields that no row has, also in branches that no sample row reaches."""
+    stored = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx == "store")
+    rows = {name for name in ("row", "a", "b") if name in names and not stored[name]}
+    for loop in tree.find_all(nodes.For):
+        match loop:
+            case nodes.For(target=nodes.Name(name=name), iter=nodes.Name(name="rows")):
+                rows |= {name} if stored[name] == 1 else set()
+    for part in tree.find_all(nodes.Getattr):
+        match part:
+            case nodes.Getattr(node=nodes.Name(name=name), attr=field) if name in rows:
+                if field not in FIELDS and not hasattr(dict, field):
+                    raise UsageError(
+                        f"{path}, line {part.lineno}: a row has no {field!r}; use "
+                        f"{', '.join(FIELDS)}."
+                    )
 
 
 def _find_line(traceback: TracebackType | None) -> int:

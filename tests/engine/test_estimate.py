@@ -35,8 +35,9 @@ def groups(count: int, output: str = "x" * 400) -> list[Group]:
 class Requests:
     """Requests of 1,000 prompt tokens that allow 300 in reply; scores of 100 that allow 10."""
 
-    def __init__(self, can_repair: bool = False) -> None:
+    def __init__(self, can_repair: bool = False, has_notes: bool = False) -> None:
         self.can_repair = can_repair
+        self.has_notes = has_notes
 
     def merge(self, group: Group, sample: int) -> ChatRequest:
         return ChatRequest(f"{group.id} {sample}", "m", (), 0.0, 300, sample, 1000)
@@ -65,6 +66,17 @@ def test_a_repair_shows_the_attempt_again():
     assert repairing.prompt_tokens.low == plain.prompt_tokens.low
     more = repairing.prompt_tokens.high - plain.prompt_tokens.high
     assert more == 10 * 2 * (300 + REPAIR_TOKENS)
+
+
+def test_notes_are_likely_to_be_as_long_as_the_merge():
+    prices = find_prices(settings(), {})
+    plain, noted = (
+        estimate_run(groups(10), Requests(has_notes=notes), settings(), prices)
+        for notes in (False, True)
+    )
+    assert noted.calls == plain.calls
+    assert noted.completion_tokens.low == min(300 * 10, 2 * plain.completion_tokens.low)
+    assert noted.completion_tokens.low > plain.completion_tokens.low
 
 
 def test_a_judge_scores_each_source_and_merge_and_each_sample_of_them_at_most():

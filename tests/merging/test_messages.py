@@ -204,6 +204,64 @@ def test_the_keys_of_a_schema_stay_in_the_order_in_which_they_are_to_be_written(
     assert form.index(b'"output"') < form.index(b'"input"')
 
 
+NOTES = {
+    "type": "object",
+    "properties": {"asked": {"type": "string"}},
+    "required": ["asked"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("notes", "strict"),
+    [
+        ({"type": "array", "items": NOTES}, True),
+        ({"type": "array", "items": {"type": "string"}}, True),
+        (NOTES, True),
+        ({"type": "array", "items": NOTES | {"additionalProperties": True}}, False),
+        ({"type": "array", "items": NOTES | {"required": []}}, False),
+        (NOTES | {"properties": {"asked": {"type": "object"}}}, False),
+        ({"type": "array"}, False),
+    ],
+)
+def test_a_schema_is_strict_where_all_objects_in_it_are_closed(
+    notes: dict[str, Any], strict: bool
+) -> None:
+    schema = {
+        "properties": {"contents": notes},
+        "required": ["contents"],
+        "additionalProperties": False,
+    }
+    form = orjson.loads(build_response_format("json_schema", schema))
+
+    assert form["json_schema"]["strict"] is strict
+
+
+def test_a_form_has_the_name_of_what_it_is_for() -> None:
+    form = orjson.loads(build_response_format("json_schema", SCHEMA, "preference"))
+
+    assert form["json_schema"]["name"] == "preference"
+
+
+def test_notes_have_room_beside_the_merge() -> None:
+    group = _group("word " * 40, "word " * 40)
+    plain, noted = (
+        build_request(
+            Plain(),
+            group,
+            endpoint="main",
+            model="m",
+            temperature=0.25,
+            max_output_tokens=4096,
+            sample=0,
+            has_notes=has_notes,
+        )
+        for has_notes in (False, True)
+    )
+
+    assert noted.max_tokens - EXTRA_TOKENS == 2 * (plain.max_tokens - EXTRA_TOKENS)
+
+
 @pytest.mark.parametrize(
     "change", [{"additionalProperties": True}, {"required": ["output"]}, {"required": []}]
 )

@@ -48,6 +48,31 @@ def test_the_object_is_found(text: str) -> None:
     assert parse_reply(text) == ROW
 
 
+NOTES = '"contents": [{"asked": "Add.", "data": ["1 2"], "facts": ["3"]}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + NOTES + ", " + JSON[1:],
+        JSON[:-1] + ", " + NOTES + "}",
+        "```json\n{" + NOTES + ", " + JSON[1:] + "\n```",
+        '{"contents": {"instruction": "x", "input": "y", "output": "z"}, ' + JSON[1:],
+        '{"INSTRUCTION": "x", ' + JSON[1:],
+    ],
+)
+def test_a_row_is_found_beside_notes(text: str) -> None:
+    assert parse_reply(text) == ROW
+
+
+def test_notes_that_break_off_are_told_as_that() -> None:
+    refusal = parse_reply("{" + NOTES + ', "instruction": "Add')
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "no_json"
+    assert "breaks off" in refusal.detail
+
+
 def test_raw_line_breaks_and_braces_inside_strings_are_text() -> None:
     reply = '{"instruction": "Explain {x}.", "input": "a\r\nb\tc", "output": "if (x) { \\"y\\" }"}'
 

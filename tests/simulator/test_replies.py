@@ -384,3 +384,91 @@ def test_faults_of_judges_come_at_their_rates() -> None:
 def test_an_unknown_fault_of_judges_is_refused() -> None:
     with pytest.raises(UsageError, match="'mood'; choose among prose, out_of_range"):
         Replier(SimulatorSettings(judge_faults={"mood": 0.1}), Dice(0))
+
+
+# Notes beside the merged row
+
+NOTES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "asked": {"type": "string"},
+            "data": {"type": "array", "items": {"type": "string"}},
+            "facts": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+}
+TEXT = {"type": "string"}
+NOTED = {
+    "type": "object",
+    "properties": {"contents": NOTES, "instruction": TEXT, "input": TEXT, "output": TEXT},
+}
+CONTENTS = [
+    {"asked": "Name a river in France.", "data": [], "facts": ["The Loire."]},
+    {"asked": "Count the vowels.", "data": ["banana"], "facts": ["Three."]},
+]
+
+
+def with_schema(schema: Any = NOTED) -> Any:
+    return {"type": "json_schema", "json_schema": {"name": "row", "schema": schema}}
+
+
+def with_example(reply: Any, prompt: str = PROMPT) -> bytes:
+    shown = [
+        {"role": "user", "content": "Merge."},
+        {"role": "assistant", "content": reply if isinstance(reply, str) else json.dumps(reply)},
+    ]
+    turns = [*shown, {"role": "user", "content": prompt}]
+    return orjson.dumps({"model": "sim-merge", "messages": turns})
+
+
+EXAMPLE = {"contents": [{"asked": "x", "data": ["y"], "facts": ["z"]}], "instruction": "x"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [make_body(response_format=with_schema()), with_example(EXAMPLE)],
+    ids=["schema", "shot"],
+)
+def test_what_a_prompt_wants_beside_the_row_is_said_first(body: bytes) -> None:
+    said = orjson.loads(choice(answer(body))["message"]["content"])
+
+    assert list(said) == ["contents", "instruction", "input", "output"]
+    assert said["contents"] == CONTENTS
+    plain = orjson.loads(choice(answer(make_body()))["message"]["content"])
+    assert {len(said[field]) > 0 for field in plain} == {True}
+
+
+@pytest.mark.parametrize(
+    "reply", ["Fine.", "[1]", {"instruction": "x", "input": "", "output": "y"}]
+)
+def test_without_such_a_wish_nothing_is_said_beside_the_row(reply: Any) -> None:
+    said = orjson.loads(choice(answer(with_example(reply)))["message"]["content"])
+
+    assert list(said) == ["instruction", "input", "output"]
+
+
+def test_a_schema_that_is_ignored_adds_nothing() -> None:
+    body = make_body(response_format=with_schema())
+    said = choice(answer(body, SimulatorSettings(structured="ignored")))["message"]["content"]
+
+    assert list(orjson.loads(said)) == ["instruction", "input", "output"]
+
+
+def test_notes_of_other_kinds_are_of_their_kind() -> None:
+    kinds = {"n": {"type": "integer"}, "sure": {"type": "boolean"}, "why": TEXT, "any": True}
+    schema = {"type": "object", "properties": {**kinds, **NOTED["properties"]}}
+    said = orjson.loads(
+        choice(answer(make_body(response_format=with_schema(schema))))["message"]["content"]
+    )
+
+    assert (said["n"], said["sure"]) == (2, True)
+    assert "banana" in said["why"]
+
+
+def test_flawed_merges_have_notes_too() -> None:
+    settings = SimulatorSettings(content_faults={"source_dropped": 1.0})
+    said = choice(answer(make_body(response_format=with_schema()), settings))["message"]["content"]
+
+    assert orjson.loads(said)["contents"] == CONTENTS

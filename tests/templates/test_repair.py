@@ -47,7 +47,7 @@ def test_each_defect_stands_in_the_turn_as_data() -> None:
 def test_the_turn_asks_for_the_whole_object_in_the_form_of_a_merge() -> None:
     turn = load_repair().ask(ROWS, ["the number 17"], ATTEMPT)
 
-    assert "one JSON object with the three keys instruction, input and output" in turn
+    assert "one JSON object with the keys that were asked for at first" in turn
     assert "not only the parts that change" in turn
 
 
@@ -113,6 +113,14 @@ def test_a_file_that_a_repair_does_not_have_cannot_be_named(own: Path) -> None:
     _write(own, "prompt.toml", 'title = "a"\nwhy = "b"\n[files]\nschema = "schema.json"\n')
 
     assert "prompt.toml: files.schema: " in _complaint(own)
+
+
+@pytest.mark.parametrize("parameter", ["temperature = 0.5", "max_output_tokens = 9"])
+def test_parameters_that_would_be_ignored_are_refused(own: Path, parameter: str) -> None:
+    _write(own, "prompt.toml", f'title = "a"\nwhy = "b"\n[parameters]\n{parameter}\n')
+
+    name, _, value = parameter.partition(" = ")
+    assert f"prompt.toml: parameters.{name}: {value} would be ignored" in _complaint(own)
 
 
 @pytest.mark.parametrize("name", ["row", "colour"])

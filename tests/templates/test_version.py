@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import FrozenInstanceError
+from itertools import takewhile
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,8 @@ from mergeit_async.merging.parse import parse_reply
 from mergeit_async.records import Example
 from mergeit_async.templates.version import PromptVersion, list_prompts, load_prompt
 
-SHIPPED = Path(__file__).resolve().parents[2] / "prompts" / "merge" / "v1"
+PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
+SHIPPED = PROMPTS / "merge" / "v1"
 
 
 @pytest.fixture
@@ -62,10 +64,17 @@ def test_few_shot_answers_are_accepted_by_the_parser() -> None:
     assert all(isinstance(parse_reply(answer), Example) for answer in answers)
 
 
-@pytest.mark.parametrize("line", (SHIPPED / "fewshots.jsonl").read_text("utf-8").splitlines())
+LINES = [
+    line
+    for version in ("v1", "v2")
+    for line in (PROMPTS / "merge" / version / "fewshots.jsonl").read_text("utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_shipped_few_shots_keep_the_material_of_both_sources(line: str) -> None:
     shot = json.loads(line)
-    merged = " ".join(shot["merged"].values()).casefold()
+    merged = " ".join(shot["merged"][field] for field in Example._fields).casefold()
 
     for row in shot["sources"]:
         assert row["input"].casefold() in merged
@@ -73,6 +82,47 @@ def test_shipped_few_shots_keep_the_material_of_both_sources(line: str) -> None:
             assert word in merged
         for sentence in row["output"].casefold().removeprefix("false. ").split("\n"):
             assert sentence.rstrip(".") in merged
+
+
+def test_the_inventory_comes_first_and_holds_all_that_the_few_shots_say() -> None:
+    prompt = load_prompt("merge/v2")
+    replies = [json.loads(turn.content) for turn in prompt.preamble if turn.role == "assistant"]
+    sources = [json.loads(line)["sources"] for line in LINES[-len(replies) :]]
+
+    assert prompt.has_notes
+    assert not load_prompt("merge/v1").has_notes
+    assert list(prompt.schema["properties"]) == ["contents", "instruction", "input", "output"]
+    for reply, rows in zip(replies, sources, strict=True):
+        assert list(reply) == list(prompt.schema["properties"])
+        for entry, row in zip(reply["contents"], rows, strict=True):
+            assert entry["asked"] == row["instruction"]
+            assert all(piece.rstrip(".") in row["input"] for piece in entry["data"])
+            assert all(fact in row["output"] for fact in entry["facts"])
+            said = "".join([*entry["data"], *entry["facts"]])
+            assert len(said) > 0.85 * len(row["input"] + row["output"])
+
+
+def _is_equal(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
+
+
+def test_the_short_prompt_ends_with_the_rows_and_nothing_of_it_varies_before_them() -> None:
+    prompt = load_prompt("merge/v3")
+    texts = [
+        "\n".join([*(turn.content for turn in prompt.preamble), prompt.ask(rows)])
+        for rows in ([Example("Add.", "1 2", "3")] * 2, [Example("Name it.", "", "x")] * 3)
+    ]
+    start = "".join(one for one, _ in takewhile(_is_equal, zip(*texts, strict=False)))
+
+    assert start.endswith('<source_row number="1">\n{"instruction":"')
+    assert [turn.role for turn in prompt.preamble] == ["system"]
+    assert texts[0].endswith("\n</source_row>\n")
+    assert len(texts[0]) < sum(len(t.content) for t in load_prompt("merge/v1").preamble) / 5
+
+
+@pytest.mark.parametrize("name", ["merge/v1", "merge/v2", "merge/v3"])
+def test_every_merge_says_json_for_servers_that_ask_for_the_word(name: str) -> None:
+    assert "JSON" in load_prompt(name).preamble[0].content
 
 
 def test_loading_twice_gives_the_same_bytes() -> None:
@@ -131,13 +181,13 @@ def test_html_and_other_scripts_reach_the_model_as_they_are() -> None:
     assert "<b>&'é漢</b>" in question
 
 
-def test_a_users_version_goes_before_the_shipped_one_of_that_name(own: Path) -> None:
+def test_a_name_that_is_released_means_the_same_content_everywhere(own: Path) -> None:
     (own / "merge" / "mine").rename(own / "merge" / "v1")
-    system = own / "merge" / "v1" / "system.md"
-    system.write_text("Only merge.\n", encoding="utf-8")
+    assert load_prompt("merge/v1", own) == load_prompt("merge/v1")
 
-    assert load_prompt("merge/v1", own).preamble[0].content == "Only merge."
-    assert load_prompt("merge/v1").preamble[0].content != "Only merge."
+    (own / "merge" / "v1" / "system.md").write_text("Only merge.\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"v1/system\.md is not that of merge/v1, .*remove "):
+        load_prompt("merge/v1", own)
 
 
 def test_shipped_versions_stay_available_beside_a_users_directory(own: Path) -> None:
@@ -162,14 +212,16 @@ def test_the_hash_is_of_the_content_not_of_the_name_or_of_notes(own: Path) -> No
 
 
 def test_prompts_are_listed_with_their_origin_in_natural_order(own: Path) -> None:
-    for name in ("v10", "v2"):
+    for name in ("v10", "v9"):
         shutil.copytree(SHIPPED, own / "merge" / name)
     _rewrite(own, "prompt.toml", 'why = "', 'parent = "merge/v1"\nwhy = "')
 
     listed = {each.name: each for each in list_prompts(own)}
 
-    merges = ["merge/mine", "merge/v1", "merge/v2", "merge/v10"]
-    assert list(listed) == ["judge/v1", *merges, "repair/v1"]
+    merges = [f"merge/{each}" for each in ("mine", "v1", "v2", "v3", "v9", "v10")]
+    assert list(listed) == ["judge/v1", "judge/v2", *merges, "repair/v1"]
+    assert {listed[name].state for name in ("merge/mine", "merge/v10")} == {"draft"}
+    assert {listed[name].state for name in ("merge/v1", "judge/v2", "repair/v1")} == {"locked"}
     assert listed["merge/mine"].parent == "merge/v1"
     assert listed["merge/mine"].hash == load_prompt("merge/mine", own).hash
     assert listed["merge/v1"].parent is None
@@ -183,7 +235,7 @@ def test_a_task_of_the_users_own_is_a_way_to_merge(own: Path) -> None:
 
 @pytest.mark.parametrize("name", ["repair/v1", "judge/v1"])
 def test_a_prompt_for_another_task_does_not_merge(own: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"not for the task 'merge'; .*merge/mine, merge/v1\.$"):
+    with pytest.raises(UsageError, match=r"not for the task 'merge'; .*merge/mine, merge/v1, "):
         load_prompt(name, own)
 
 
@@ -193,13 +245,30 @@ def test_few_shots_may_be_empty(own: Path) -> None:
     assert [m.role for m in load_prompt("merge/mine", own).preamble] == ["system"]
 
 
-def test_an_unknown_prompt_is_answered_with_those_that_exist(own: Path) -> None:
-    with pytest.raises(UsageError, match=r"'merge/v99' does not exist.*merge/mine, merge/v1"):
-        load_prompt("merge/v99", own)
+@pytest.mark.parametrize(("name", "close"), [("merge/v99", "merge/v"), ("merg/mine", "merge/mine")])
+def test_an_unknown_prompt_is_answered_with_those_that_exist(
+    own: Path, name: str, close: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_prompt(name, own)
+
+    assert f"{name!r} does not exist (did you mean {close}" in str(caught.value)
+    assert "choose one of merge/mine, merge/v1, merge/v2, merge/v3." in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "merge/../v1", "/etc/passwd", "merge", "merge/v1/x", "merge\\v1", "", "a/.."]
+    "name",
+    [
+        "../x",
+        "merge/../v1",
+        "/etc/passwd",
+        "merge",
+        "merge/v1/x",
+        "merge\\v1",
+        "",
+        "a/..",
+        "merge/" + 70 * "v",
+    ],
 )
 def test_a_name_cannot_leave_the_directories(own: Path, name: str) -> None:
     with pytest.raises(UsageError, match="is not a name of the form task/version"):
@@ -274,6 +343,57 @@ def test_an_undefined_field_of_a_row_is_found_when_loading(own: Path) -> None:
 
     assert "user.j2, line 5: " in (complaint := _complaint(own))
     assert "answer" in complaint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "{% if rows | length == 4 %}{{ row.answer }}{% endif %}",
+        "{% for other in rows if other.instruction == 'x' %}{{ other.answer }}{% endfor %}",
+    ],
+)
+def test_a_field_that_no_row_has_is_found_where_no_sample_comes(own: Path, wrong: str) -> None:
+    _rewrite(own, "user.j2", "{{ row |", f"{wrong}{{{{ row |")
+
+    assert "user.j2, line 5: a row has no 'answer'; use instruction, input" in _complaint(own)
+
+
+def test_names_that_are_not_only_rows_may_have_any_field(own: Path) -> None:
+    _rewrite(
+        own,
+        "user.j2",
+        "{% for",
+        "{% set row = namespace %}{% for key in rows[0].keys() %}{{ key }}{% endfor %}\n{% for",
+    )
+
+    assert "'namespace' is undefined" in _complaint(own)
+    _rewrite(
+        own, "user.j2", "{% set row = namespace %}", "{% set row = {'colour': 7} %}{{ row.colour }}"
+    )
+    assert "7instructioninputoutput" in load_prompt("merge/mine", own).ask(
+        [Example("a", "", "b")] * 2
+    )
+
+
+def test_few_shots_that_are_named_have_to_be_there(own: Path) -> None:
+    (own / "merge" / "mine" / "fewshots.jsonl").unlink()
+    assert "fewshots.jsonl is missing" in _complaint(own)
+
+    _rewrite(own, "prompt.toml", 'fewshots = "fewshots.jsonl"\n', "")
+    assert [m.role for m in load_prompt("merge/mine", own).preamble] == ["system"]
+
+
+def test_few_shots_against_the_schema_are_told_with_their_line(own: Path) -> None:
+    _rewrite(own, "schema.json", '"additionalProperties": false', '"additionalProperties": true')
+    _rewrite(own, "fewshots.jsonl", '"merged":{"instruction"', '"merged":{"task"')
+
+    assert "fewshots.jsonl, line 1: \"merged\" has no 'instruction'" in _complaint(own)
+
+
+def test_only_judges_judge(own: Path) -> None:
+    _rewrite(own, "prompt.toml", "why =", 'judges = "pair"\nwhy =')
+
+    assert "prompt.toml: judges: a prompt for the task 'merge' does not judge" in _complaint(own)
 
 
 def test_a_template_is_tried_even_without_few_shots(own: Path) -> None:
