@@ -27,7 +27,7 @@ class Metric:
 
     `label` is what a sentence calls it, and `unit` what it is counted in. Metrics that are not
     `in_family` are told without a claim: they take no part in Holm's correction. `in_percent`
-    tells a difference as a share of the first arm's value.
+    tells a difference as a share of the value of the arm that is compared with.
     """
 
     name: str

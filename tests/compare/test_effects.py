@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import ttest_rel
+from scipy.stats import bootstrap, ttest_rel
 
 from mergeit_async.compare.effects import ALL_EQUAL, CONSTANT, NO_GROUP, NO_MERGE, measure_effect
 from mergeit_async.compare.metrics import (
@@ -173,6 +173,16 @@ def test_a_difference_that_never_varies_is_an_effect_without_spread():
     effect = mean_of(*[2.0] * 20)
     assert (effect.low, effect.high, effect.note) == (2.0, 2.0, CONSTANT)
     assert effect.p == pytest.approx(2 / 10_000)
+
+
+def test_one_group_that_outweighs_all_others_proves_nothing():
+    found = np.where(np.arange(200) < 106, 1.0, -1.0)
+    found[0] = 100.0
+    alone = bootstrap((found,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    assert alone.low > 0
+    effect = mean_of(*found)
+    assert effect.p > 0.2
+    assert effect.low < 0 < effect.high
 
 
 def test_values_apart_by_rounding_are_equal():
