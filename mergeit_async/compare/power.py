@@ -32,8 +32,9 @@ class Foresight:
     `level` is that of the smallest p among `n_tests` after Holm, the hardest to reach.
     `pass_difference` is the smallest difference of two pass rates around `pass_rate` that is found
     with the given `power`, None where no difference is; `mean_difference` that of a mean, in
-    standard deviations of the paired differences. `hint` is empty where these groups are enough
-    for `worth`, a difference of pass rates that a person cares about.
+    standard deviations of the paired differences, on the `mean_groups` that are expected to pass in
+    both arms, since a refused merge has no score. `hint` is empty where these groups are enough for
+    `worth`, a difference of pass rates that a person cares about; `groups_needed` would be enough.
     """
 
     n_groups: int
@@ -43,6 +44,7 @@ class Foresight:
     pass_rate: float
     agreement: float
     pass_difference: float | None
+    mean_groups: int
     mean_difference: float | None
     worth: float
     groups_needed: int | None
@@ -70,6 +72,8 @@ def foresee(
     needed = groups_for_pass_difference(
         worth, level, pass_rate=pass_rate, agreement=agreement, power=power
     )
+    both = pass_rate - discordance(pass_rate, 0.0, agreement) / 2
+    mean_groups = round(n_groups * both)
     return Foresight(
         n_groups,
         n_tests,
@@ -78,7 +82,8 @@ def foresee(
         pass_rate,
         agreement,
         smallest,
-        smallest_mean_difference(n_groups, level, power),
+        mean_groups,
+        smallest_mean_difference(mean_groups, level, power),
         worth,
         needed,
         _hint(n_groups, needed, worth, power),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mergeit_async.compare.effects import ALL_EQUAL
@@ -17,7 +17,12 @@ from mergeit_async.compare.metrics import (
     Effect,
     Metric,
 )
-from mergeit_async.compare.wording import write_effect, write_groups, write_points
+from mergeit_async.compare.wording import (
+    write_effect,
+    write_groups,
+    write_number,
+    write_points,
+)
 from mergeit_async.errors import UsageError
 
 # What decides which arm is better: the first of these that tells the arms apart is told first.
@@ -30,13 +35,16 @@ class Verdict:
     """What to do, in one sentence or two.
 
     `kind` is "win" where `winner` is better and not dearer, "trade" where what is better in one
-    thing is worse in another, "cost" where only the cost differs (`cheaper` costs less), "none"
-    where no difference is established, and "nothing" where no group could be compared.
+    thing is worse in another, "cost" where only the cost differs, "none" where no difference is
+    established, and "nothing" where no group could be compared. `better` is the arm of better
+    quality, whatever it costs, and `cheaper` the one that costs less; None where neither is
+    established.
     """
 
     kind: Literal["win", "trade", "cost", "none", "nothing"]
     sentence: str
     winner: str | None = None
+    better: str | None = None
     cheaper: str | None = None
 
 
@@ -62,14 +70,12 @@ def judge_pair(comparison: Comparison, primary: Sequence[str] = PRIMARY) -> Verd
     cheaper = next((finding for finding in found if finding.name == COST), None)
     verdict = _weigh(comparison, better, cheaper)
     others = [finding for finding in found if finding not in (*better, cheaper)]
-    # The first of those that decide is told; so are all of them where they disagree.
-    if verdict.kind != "trade":
+    if verdict.better is not None:  # where those that decide disagree, both sides are told
         others = [*better[1:], *others]
     if not others:
         return verdict
     told = "; ".join(f"{finding.arm} {finding.words}" for finding in others)
-    sentence = f"{verdict.sentence} Also established: {told}."
-    return Verdict(verdict.kind, sentence, verdict.winner, verdict.cheaper)
+    return replace(verdict, sentence=f"{verdict.sentence} Also established: {told}.")
 
 
 def judge_all(comparisons: Sequence[Comparison], primary: Sequence[str] = PRIMARY) -> Verdict:
@@ -84,10 +90,9 @@ def judge_all(comparisons: Sequence[Comparison], primary: Sequence[str] = PRIMAR
     if len(verdicts) == 1:
         return verdicts[0]
     arms = list(dict.fromkeys(arm for each in comparisons for arm in (each.a, each.b)))
-    wins = {arm: [verdict.winner for verdict in verdicts].count(arm) for arm in arms}
     for arm in arms:
-        if wins[arm] == len(arms) - 1:
-            return Verdict("win", _say_best(arm, comparisons, primary), winner=arm)
+        if [verdict.better for verdict in verdicts].count(arm) == len(arms) - 1:
+            return _say_best(arm, list(zip(comparisons, verdicts, strict=True)), primary)
     if all(verdict.kind == "nothing" for verdict in verdicts):
         return Verdict("nothing", "No two arms have a group with a value in both: nothing is said.")
     return _rank(arms, comparisons, verdicts)
@@ -142,17 +147,19 @@ def _weigh(comparison: Comparison, better: list[_Finding], cheaper: _Finding | N
             "counts more.",
             cheaper=cheaper.arm if cheaper else None,
         )
-    if cheaper is None:
-        cost = comparison.effect(COST)
+    cost = comparison.effect(COST)
+    if cheaper is None or cost is None:
         even = "; no difference of cost is established" if cost is not None and cost.n else ""
-        return Verdict("win", f"{said}{even}: use {best.arm}.", winner=best.arm)
+        return Verdict("win", f"{said}{even}: use {best.arm}.", best.arm, best.arm)
     if cheaper.arm == best.arm:
         sentence = f"{said} and {cheaper.words}: use {best.arm}."
-        return Verdict("win", sentence, winner=best.arm, cheaper=best.arm)
+        return Verdict("win", sentence, best.arm, best.arm, best.arm)
+    dearer = write_effect(cost, COST_PER_MERGE, cheaper.arm, 1 if best.arm == comparison.b else -1)
     return Verdict(
         "trade",
-        f"{said}, but {cheaper.arm} {cheaper.words}: a trade; use {best.arm} where its quality is "
-        f"worth the price, else {cheaper.arm}.",
+        f"{said}, but {dearer}: a trade; use {best.arm} where its quality is worth the price, "
+        f"else {cheaper.arm}.",
+        better=best.arm,
         cheaper=cheaper.arm,
     )
 
@@ -175,9 +182,22 @@ def _say_even(comparison: Comparison, cheaper: _Finding | None) -> Verdict:
             "have been found with power 0.8"
         )
     if cheaper is None:
-        return Verdict("none", f"{said}: choose by what is not measured here, or take more groups.")
+        return Verdict(
+            "none", f"{said}{_say_costs(comparison)}: choose either, or take more groups."
+        )
     sentence = f"{said}. But {cheaper.arm} {cheaper.words}: choose {cheaper.arm} for its cost."
     return Verdict("cost", sentence, cheaper=cheaper.arm)
+
+
+def _say_costs(comparison: Comparison) -> str:
+    cost = comparison.effect(COST)
+    if cost is None or not cost.mean_a or not cost.mean_b:
+        return ""
+    a, b = (f"{COST_PER_MERGE.unit} {write_number(mean)}" for mean in (cost.mean_a, cost.mean_b))
+    return (
+        f"; an accepted merge costs {a} with {comparison.a} and {b} with {comparison.b}, which is "
+        "no established difference"
+    )
 
 
 def _say_nothing(comparison: Comparison) -> str:
@@ -187,13 +207,27 @@ def _say_nothing(comparison: Comparison) -> str:
     )
 
 
-def _say_best(arm: str, comparisons: Sequence[Comparison], primary: Sequence[str]) -> str:
-    reasons = []
-    for comparison in comparisons:
-        if arm in (comparison.a, comparison.b):
-            found = {finding.name: finding for finding in _find(comparison)}
-            reasons.append(next(found[name].words for name in primary if name in found))
-    return f"Use {arm}: it {'; it '.join(reasons)}."
+def _say_best(
+    arm: str, pairs: Sequence[tuple[Comparison, Verdict]], primary: Sequence[str]
+) -> Verdict:
+    """The verdict where one arm is better than all others: a win, if none of them is cheaper."""
+    reasons, cheaper = [], []
+    for comparison, verdict in pairs:
+        if arm not in (comparison.a, comparison.b):
+            continue
+        found = {finding.name: finding for finding in _find(comparison)}
+        reasons.append(next(found[name].words for name in primary if name in found))
+        if verdict.kind == "trade" and verdict.cheaper is not None:
+            cheaper.append(verdict.cheaper)
+    told = f"it {'; it '.join(reasons)}"
+    if not cheaper:
+        return Verdict("win", f"Use {arm}: {told}.", winner=arm, better=arm)
+    return Verdict(
+        "trade",
+        f"{arm} is better than all others: {told}. But it costs more per accepted merge than "
+        f"{_join(cheaper)}: a trade; use {arm} where its quality is worth the price.",
+        better=arm,
+    )
 
 
 def _rank(
@@ -233,8 +267,14 @@ def _say_left(left: Sequence[str], kind: str, cheaper: str | None) -> str:
         return "each arm is worse than another"
     if len(left) == 1:
         return f"{left[0]} is not shown to be better than every other, and worse than none"
-    arms = f"{', '.join(left[:-1])} and {left[-1]}"
+    arms = _join(left)
     if kind == "trade":
         return f"between {arms} it is a trade of quality and cost"
-    choice = f"choose {cheaper} for its cost" if cheaper else "choose by what is not measured here"
+    choice = (
+        f"choose {cheaper} for its cost" if cheaper else "choose any of them, or take more groups"
+    )
     return f"no difference in quality between {arms} is established: {choice}"
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

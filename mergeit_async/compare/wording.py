@@ -39,10 +39,14 @@ def write_groups(n: int) -> str:
 
 
 def write_evidence(effect: Effect, metric: Metric, sign: int) -> str:
-    """The interval of an effect, turned by `sign`, its p and n, as they stand in parentheses."""
+    """The interval of an effect, its p and n, as they stand in parentheses.
+
+    The ends are sizes in the direction that is told: 5 % to 9 % of 7 % less.
+    """
     told = []
     if effect.low is not None and effect.high is not None:
-        ends = sorted(sign * end for end in (effect.low, effect.high))
+        way = 1 if (effect.estimate or 0.0) > 0 else -1
+        ends = sorted(way * end for end in (effect.low, effect.high))
         low, high = (_write_size(end, effect, metric, sign) for end in ends)
         told.append(f"95 % interval {low} to {high}")
     if effect.p_holm is None:

@@ -104,28 +104,6 @@ def test_the_exact_interval_leaves_zero_out_where_the_exact_test_alarms(paired):
         assert (effect.p <= 0.05) == (not effect.low <= 0 <= effect.high)
 
 
-def test_pass_rates_are_tested_as_in_the_textbook():
-    # Agresti, Categorical Data Analysis, table of approval ratings: 1600 asked twice, 86 turned
-    # one way and 150 the other.
-    a = np.repeat([1.0, 1.0, 0.0, 0.0], [794, 150, 86, 570])
-    b = np.repeat([1.0, 0.0, 1.0, 0.0], [794, 150, 86, 570])
-    effect = measure_effect(Paired(PASSED, a, b), 0)
-    assert (effect.only_a, effect.only_b, effect.n) == (150, 86, 1600)
-    assert effect.estimate == pytest.approx(-0.04)
-    tail = sum(math.comb(236, k) for k in range(87)) / 2**236
-    assert effect.p == pytest.approx(2 * tail)
-    # His Wald interval is (-0.0593, -0.0207) and allows for nothing discrete.
-    assert (effect.low, effect.high) == pytest.approx((-0.0593, -0.0207), abs=0.001)
-
-
-def test_few_discordant_groups_have_the_p_of_a_coin():
-    b = np.array([1.0] * 6 + [0.0] * 4)
-    effect = measure_effect(Paired(PASSED, np.zeros(10), b), 0)
-    assert effect.p == pytest.approx(2 / 2**6)
-    assert effect.low == pytest.approx((2 * 0.025 ** (1 / 6) - 1) * 0.6)
-    assert effect.high > 0.7, "more groups than the six may differ"
-
-
 def test_means_are_tested_nearly_as_by_students_t():
     generator = np.random.default_rng(1)
     a = generator.normal(size=300)

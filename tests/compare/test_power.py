@@ -92,6 +92,8 @@ def test_a_hint_names_how_many_groups_would_do():
     foresight = foresee(400, 8, worth=0.05)
     assert foresight.level == 0.05 / 8
     assert foresight.pass_difference > 0.05
+    assert foresight.mean_groups == round(400 * 0.85**2)
+    assert foresight.mean_difference == smallest_mean_difference(289, 0.05 / 8)
     assert str(foresight.groups_needed) in foresight.hint
     enough = foresee(foresight.groups_needed, 8, worth=0.05)
     assert enough.hint == ""

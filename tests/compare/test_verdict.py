@@ -63,13 +63,16 @@ def test_what_is_better_and_cheaper_is_to_be_used():
     verdict = judge_pair(comparison((PASSED, -0.1, SURE), (COST_PER_MERGE, 0.08, SURE)))
     assert (verdict.kind, verdict.winner, verdict.cheaper) == ("win", "A", "A")
     assert verdict.sentence.startswith("A passes 10.0 points more often than B (")
-    assert "costs 9.1 % less per accepted merge than B" in verdict.sentence
+    assert "(95 % interval 7.0 to 13.0, " in verdict.sentence
+    assert "costs 9.1 % less per accepted merge than B (95 % interval 5.7 % to" in verdict.sentence
     assert verdict.sentence.endswith(": use A.")
 
 
 def test_better_at_a_higher_price_is_a_trade():
     verdict = judge_pair(comparison((PASSED, 0.1, SURE), (COST_PER_MERGE, 0.08, SURE)))
-    assert (verdict.kind, verdict.winner, verdict.cheaper) == ("trade", None, "A")
+    assert (verdict.kind, verdict.winner) == ("trade", None)
+    assert (verdict.better, verdict.cheaper) == ("B", "A")
+    assert "but costs 10.0 % more per accepted merge than A (95 % inter" in verdict.sentence
     assert verdict.sentence.endswith("use B where its quality is worth the price, else A.")
 
 
@@ -94,8 +97,9 @@ def test_nothing_established_names_no_winner_and_what_would_have_been_found():
     assert (verdict.kind, verdict.winner, verdict.cheaper) == ("none", None, None)
     assert verdict.sentence == (
         "No difference between A and B is established by these 400 groups; differences of pass "
-        "rate above 5.8 points would have been found with power 0.8: choose by what is not "
-        "measured here, or take more groups."
+        "rate above 5.8 points would have been found with power 0.8; an accepted merge costs USD "
+        "0.8 with A and USD 0.9 with B, which is no established difference: choose either, or "
+        "take more groups."
     )
 
 
@@ -176,7 +180,7 @@ def test_arms_that_are_not_told_apart_share_no_win():
     assert (verdict.kind, verdict.winner) == ("none", None)
     assert verdict.sentence == (
         "No single winner: A is worse than B; no difference in quality between B and C is "
-        "established: choose by what is not measured here."
+        "established: choose any of them, or take more groups."
     )
 
 
@@ -195,6 +199,13 @@ def test_three_equal_arms_are_told_what_would_have_been_found():
 def test_a_trade_among_three_is_a_trade():
     verdict = judge_all(three(0.1, 0.0, 0.0, 0.1, 0.0, 0.0))
     assert (verdict.kind, verdict.winner) == ("trade", None)
+
+
+def test_the_best_arm_that_is_dearer_than_some_is_a_trade():
+    verdict = judge_all(three(0.1, 0.0, -0.2, 0.1, 0.0, 0.0))
+    assert (verdict.kind, verdict.winner, verdict.better) == ("trade", None, "B")
+    assert verdict.sentence.startswith("B is better than all others: it passes 10.0 points")
+    assert "costs more per accepted merge than A: a trade" in verdict.sentence
 
 
 def test_arms_that_beat_one_another_in_a_circle_have_no_winner():
