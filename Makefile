@@ -28,6 +28,8 @@ bench: $(READY)
 	$(BIN)/python bench/whole_run.py --data $(DATA) --json bench/results/whole_run.json
 	$(BIN)/python bench/limits.py --data $(DATA) --json bench/results/limits.json
 	$(BIN)/python bench/makespan.py --data $(DATA) --json bench/results/makespan.json
+	$(BIN)/python bench/ab_null.py --data $(DATA) --json bench/results/ab_null.json
+	$(BIN)/python bench/ab_power.py --data $(DATA) --json bench/results/ab_power.json
 	$(BIN)/python bench/million.py --json bench/results/million.json
 
 peers: $(READY)

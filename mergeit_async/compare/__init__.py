@@ -1,0 +1,1 @@
+"""Values of arms on the same groups come in; effects, their intervals and verdicts go out."""
