@@ -1,33 +1,32 @@
 """The command line: `python -m mergeit_async`.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 stopped early and resumable.
+Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 stopped early and resumable, 4
+`ab --fail-if-worse`.
 Logs go to stderr; with --json one JSON object goes to stdout.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
-import anyio
 import typer
-from rich.console import Console
 
+from mergeit_async.ab_cli import ab, finish
+from mergeit_async.compare.ab_job import AbJob
+from mergeit_async.compare.trial_dir import TrialDir
 from mergeit_async.console import show
 from mergeit_async.data.export import FORMATS
-from mergeit_async.engine.export import Summary
 from mergeit_async.engine.preview import preview
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import read_status
 from mergeit_async.engine.tuning import request_tuning
-from mergeit_async.errors import MergeItError, StoppedError, UsageError
+from mergeit_async.errors import MergeItError, UsageError
+from mergeit_async.execution import complete, leave, sentence
 from mergeit_async.job import Job
 from mergeit_async.options import (
     merge_options,
@@ -43,16 +42,11 @@ from mergeit_async.options import (
 from mergeit_async.prompts_cli import prompts_app
 from mergeit_async.simulator.server import serve
 from mergeit_async.simulator.settings import SimulatorSettings
-from mergeit_async.viewer.progress import show_progress
 from mergeit_async.viewer.tables import (
     preview_text,
-    resume_command,
     status_text,
     summary_text,
 )
-
-# How long a drain may take after SIGTERM; Kubernetes and systemd kill after 30 s and more.
-DRAIN_S = 25.0
 
 app = typer.Typer(
     help="Merge large instruction-tuning datasets into small, rich ones.",
@@ -82,6 +76,9 @@ def run(
     execute(Job.begin(settings_from(dataset, options), out), as_json)
 
 
+app.command()(ab)
+
+
 @app.command()
 @with_options(transport_options)
 def resume(
@@ -91,8 +88,11 @@ def resume(
     **options: Any,
 ) -> None:
     """Go on with an interrupted run; nothing that was paid is paid again."""
-    job = Job.reopen(run_dir, setting_values(options))
-    execute(job, as_json, retry_failed=retry_failed)
+    changes = setting_values(options)
+    if TrialDir(RunDir(run_dir)).record.exists():
+        finish(AbJob.reopen(run_dir, changes), as_json, retry_failed=retry_failed)
+    else:
+        execute(Job.reopen(run_dir, changes), as_json, retry_failed=retry_failed)
 
 
 @app.command()
@@ -149,89 +149,11 @@ def simulator(**options: Any) -> None:
 
 
 def execute(job: Job, as_json: bool, *, retry_failed: bool = False) -> None:
-    """Run `job` to its end with a display; ends the process where it stops early."""
-    console = Console(stderr=True)
-    try:
-        summary = anyio.run(
-            work, job, console, retry_failed, backend_options={"use_uvloop": has_uvloop()}
-        )
-    except StoppedError as error:
-        leave_stopped(job, str(error), error.resume_with)
+    """Run `job` to its end and tell what became of the input."""
+    summary = complete(job, lambda: job.run(retry_failed=retry_failed))
     run_dir = job.run_dir
     as_object = asdict(summary) | {"run_dir": str(run_dir.path)}
     show(as_object if as_json else summary_text(summary, run_dir))
-
-
-async def work(job: Job, console: Console, retry_failed: bool) -> Summary:
-    """Run `job` beside its display and the watch for signals."""
-    result: Summary | MergeItError
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(show_progress, job.progress, console)
-        tasks.start_soon(watch_signals, job, console)
-        try:
-            result = await job.run(retry_failed=retry_failed)
-        except MergeItError as error:
-            result = error
-        tasks.cancel_scope.cancel()
-    if isinstance(result, MergeItError):
-        raise result
-    return result
-
-
-async def watch_signals(job: Job, console: Console) -> None:
-    """The first SIGINT or SIGTERM drains the job, the second ends the process at once.
-
-    Who sends SIGTERM mostly sends SIGKILL a little later: the process ends by itself before that.
-    """
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as tasks:
-            async for number in signals:
-                if job.is_draining:
-                    leave_at_once(job, console, "on request")
-                job.drain()
-                console.print("Finishing what is in flight; once more to stop at once.")
-                if number == signal.SIGTERM:
-                    tasks.start_soon(leave_later, job, console)
-
-
-async def leave_later(job: Job, console: Console) -> None:
-    """End the process if draining takes too long."""
-    await anyio.sleep(DRAIN_S)
-    leave_at_once(job, console, f"after {DRAIN_S:g} s")
-
-
-def leave_at_once(job: Job, console: Console, why: str) -> NoReturn:
-    """End the process whatever is under way; the journal knows which calls that were."""
-    console.show_cursor()
-    leave_stopped(job, f"Stopped at once, {why}; calls in flight may have been billed")
-
-
-def leave_stopped(job: Job, why: str, resume_with: str = "") -> NoReturn:
-    """End the process with code 3; the last line on stderr is the command to go on with."""
-    command = f"{resume_command(job.run_dir)} {resume_with}".rstrip()
-    sys.stderr.write(f"{sentence(why)}\n{command}\n")
-    leave(StoppedError.exit_code)
-
-
-def leave(code: int) -> NoReturn:
-    """End now: a planner's thread may be deep in a computation that nobody waits for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def sentence(text: str) -> str:
-    """`text` with a full stop."""
-    return text.rstrip(".") + "."
-
-
-def has_uvloop() -> bool:
-    """Whether the faster event loop is installed."""
-    with suppress(ImportError):
-        import uvloop  # noqa: F401
-
-        return True
-    return False
 
 
 def main() -> NoReturn:

@@ -28,7 +28,7 @@ from mergeit_async.engine.inspector import Knowledge, open_inspector
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.lanes import prepare_servers
 from mergeit_async.engine.mergers import ChatMerger, ComposeMerger, Merger
-from mergeit_async.engine.pipeline import Pipeline
+from mergeit_async.engine.pipeline import WORKERS_PER_PLACE, Pipeline
 from mergeit_async.engine.planner import Planner, count_lines
 from mergeit_async.engine.probe import Probe
 from mergeit_async.engine.progress import Progress
@@ -51,8 +51,6 @@ from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import Outcome
 
 COMPOSE_WORKERS = 32
-# Groups under way for each place in flight: while some wait for the disk, others send.
-WORKERS_PER_PLACE = 2
 
 
 class Job:

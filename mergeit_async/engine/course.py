@@ -38,6 +38,14 @@ class Scored(NamedTuple):
     sources: tuple[Scores, ...]
 
 
+class Tokens(NamedTuple):
+    """What all replies to a group took; `cached` of the `prompt` tokens were in a cache."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+
 class Attempt(NamedTuple):
     """A reply that was not accepted: its text, what is wrong with it, and how near it came."""
 
@@ -70,8 +78,7 @@ class Course:
         self._requests = requests
         self._max_attempts = max_attempts
         self._is_judged = is_judged
-        # The tokens of all replies so far; None as soon as a server does not tell.
-        self._tokens: tuple[int, int] | None = (0, 0)
+        self._tokens: Tokens | None = Tokens(0, 0, 0)
         self._is_metered = is_metered
         self._is_mending = False
         self._best: Attempt | None = None
@@ -169,7 +176,7 @@ class Course:
     def _metered(self, scores: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         if not self._is_metered:
             return scores
-        return {**(scores or {}), "tokens": self._tokens and list(self._tokens)}
+        return {**(scores or {}), "tokens": self._tokens and self._tokens._asdict()}
 
 
 def conclude(
@@ -191,11 +198,15 @@ def conclude(
     )
 
 
-def add_tokens(sum_: tuple[int, int] | None, reply: ChatReply) -> tuple[int, int] | None:
-    """Prompt and completion tokens with those of one more reply; None where one is not told."""
+def add_tokens(sum_: Tokens | None, reply: ChatReply) -> Tokens | None:
+    """The tokens with those of one more reply; None where its server does not tell."""
     if sum_ is None or reply.prompt_tokens is None or reply.completion_tokens is None:
         return None
-    return sum_[0] + reply.prompt_tokens, sum_[1] + reply.completion_tokens
+    return Tokens(
+        sum_.prompt + reply.prompt_tokens,
+        sum_.completion + reply.completion_tokens,
+        sum_.cached + (reply.cached_tokens or 0),
+    )
 
 
 def not_better(scored: Scored) -> Refusal:

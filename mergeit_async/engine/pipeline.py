@@ -27,6 +27,8 @@ from mergeit_async.records import Outcome
 
 # Planned while the groups of an earlier topic are being merged; then the planner waits.
 TOPICS_AHEAD = 4
+# Groups under way for each place in flight: while some wait for the disk, others send.
+WORKERS_PER_PLACE = 2
 # One after the other, drafts take a tenth of the event loop's time less than each at its turn.
 DRAFTS_AT_ONCE = 32
 # New objects, net of those freed, between two searches for cycles.

@@ -74,16 +74,21 @@ class Probe:
 
         Raises `StoppedError` where no server answers, or none takes the judge's work.
         """
-        forms = {"form": await self._settle_form(settings, requests)}
+        forms = {"form": await self.settle_form(settings, requests)}
         if settings.judge:
-            requests.settle(PLAIN, SAMPLES)
-            plain = requests.score(ROW, 0)
-            requests.settle(PLAIN, LOGPROBS)
-            is_honoured = await self._is_honoured(requests.score(ROW, 0), plain, has_choices)
-            forms["scores"] = LOGPROBS if is_honoured else SAMPLES
+            forms["scores"] = await self.settle_scores(requests)
         return forms
 
-    async def _settle_form(self, settings: Settings, requests: Requests) -> str:
+    async def settle_scores(self, requests: Requests) -> str:
+        """How to ask the judge for scores."""
+        requests.settle(PLAIN, SAMPLES)
+        plain = requests.score(ROW, 0)
+        requests.settle(PLAIN, LOGPROBS)
+        is_honoured = await self._is_honoured(requests.score(ROW, 0), plain, has_choices)
+        return LOGPROBS if is_honoured else SAMPLES
+
+    async def settle_form(self, settings: Settings, requests: Requests) -> str:
+        """How to ask for merges."""
         if settings.structured_output != "auto":
             return settings.structured_output
         plain = ask(settings, b"")

@@ -1,0 +1,130 @@
+"""The command `ab`: prompts and models compared on the same groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mergeit_async.compare.ab_job import AbJob
+from mergeit_async.compare.arms import first_model
+from mergeit_async.compare.differing import describe_differing
+from mergeit_async.compare.forecast import forecast
+from mergeit_async.compare.result import Result, foresee_trial, measured
+from mergeit_async.compare.trial_dir import TrialDir
+from mergeit_async.compare.verdict import find_worse
+from mergeit_async.console import show
+from mergeit_async.engine.plan_folder import PlannedGroup
+from mergeit_async.errors import UsageError
+from mergeit_async.execution import complete, leave
+from mergeit_async.options import (
+    merge_options,
+    plan_options,
+    settings_from,
+    transport_options,
+    with_options,
+)
+from mergeit_async.viewer.ab_page import write_page
+from mergeit_async.viewer.ab_tables import foresight_text, result_text
+
+N_GROUPS = 400
+GROUPS_SHOWN = 12
+# What --fail-if-worse leads to.
+WORSE = 4
+
+
+@with_options(plan_options, merge_options, transport_options)
+def ab(
+    dataset: Annotated[Path, typer.Argument(help="The rows that a run would merge.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory of the run; one that is there may get more arms.")
+    ],
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="A=merge/v1, or C=merge/v2@other-model?temperature=0.7; at least two."),
+    ] = None,
+    groups: Annotated[int, typer.Option(help="Groups that each arm merges.", min=1)] = N_GROUPS,
+    fail_if_worse: Annotated[
+        str | None,
+        typer.Option(help="Exit 4 where an arm is worse than the first in this metric."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Tell cost and power, send nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    **options: Any,
+) -> None:
+    """Compare prompts and models on the same groups of DATASET; the result is OUT/ab.html."""
+    arms = arm or []
+    if options.get("prompt") is not None:
+        raise UsageError("Each --arm names its prompt; leave --prompt out.")
+    if options.get("model") is None:
+        options["model"] = first_model(arms)
+    job = AbJob.begin(settings_from(dataset, options), arms, groups, out)
+    if fail_if_worse is not None:
+        check_metric(fail_if_worse, job)
+    if dry_run:
+        show(foresee(job, job.plan()))
+        return
+    finish(job, as_json, fail_if_worse=fail_if_worse)
+
+
+def finish(
+    job: AbJob, as_json: bool, *, retry_failed: bool = False, fail_if_worse: str | None = None
+) -> None:
+    """Run `job` to its end and tell the result; ends the process where it stops early."""
+    console = Console(stderr=True)
+
+    def tell(sample: Sequence[PlannedGroup]) -> None:
+        console.print(foresee(job, sample), highlight=False, markup=False, soft_wrap=True)
+
+    result: Result = complete(job, lambda: job.run(tell, retry_failed=retry_failed))
+    place = TrialDir(job.run_dir)
+    differing = describe_differing(
+        result.values["groups"],
+        result.sample,
+        job.planner.load_group,
+        job.run_dir.journal,
+        GROUPS_SHOWN,
+    )
+    write_page(place.page, result.values, differing)
+    show(dict(result.values) if as_json else result_text(result.values, files_of(place)))
+    if fail_if_worse is not None:
+        leave_if_worse(result, fail_if_worse)
+
+
+def foresee(job: AbJob, sample: Sequence[PlannedGroup]) -> str:
+    """What the run will take, and what it can show."""
+    groups = [job.planner.load_group(planned) for planned in sample]
+    effort = forecast(job.trial, job.settings, job.prices, groups)
+    told = foresee_trial(job.trial, job.settings, job.prices, len(sample))
+    return foresight_text(told, effort, len(job.trial.arms))
+
+
+def check_metric(name: str, job: AbJob) -> None:
+    """Raise `UsageError` before anything is sent where no arm can be worse by this metric."""
+    metrics = measured(job.trial, job.settings, job.prices)
+    fit = [each.name for each in metrics if each.direction != "neither" and each.in_family]
+    if name not in fit:
+        raise UsageError(
+            f"--fail-if-worse {name!r} is not measured here; choose among {', '.join(fit)}."
+        )
+
+
+def leave_if_worse(result: Result, metric: str) -> None:
+    """End with 4 where an arm is worse than the first one."""
+    first = result.values["arms"][0]["name"]
+    worse = [arm for arm, better in find_worse(result.comparisons, metric) if better == first]
+    if worse:
+        Console(stderr=True).print(f"Worse than {first} in {metric}: {', '.join(worse)}.")
+        leave(WORSE)
+
+
+def files_of(place: TrialDir) -> Sequence[tuple[str, str]]:
+    """What a person may want to open."""
+    return [
+        (str(place.page), "the same for a browser, with the groups that differ most"),
+        (str(place.result), "all numbers (docs/AB.md)"),
+        (str(place.times), "latencies"),
+    ]

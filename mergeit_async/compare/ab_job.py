@@ -1,0 +1,253 @@
+"""An A/B run: groups are sampled, merged by each arm in turn, judged, and compared.
+
+job = AbJob.begin(settings, ["A=merge/v1", "B=merge/v2"], n_groups=400, out=Path("ab"))
+result = await job.run()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from mergeit_async.compare.arm_merger import place_of
+from mergeit_async.compare.arms import count_samples, parse_arms
+from mergeit_async.compare.judging import Verdicts
+from mergeit_async.compare.result import Result, write_result
+from mergeit_async.compare.sample import sample_groups
+from mergeit_async.compare.stages import Stages
+from mergeit_async.compare.trial_dir import (
+    Trial,
+    TrialDir,
+    find_all_prices,
+    identify_trial,
+    judging_of,
+)
+from mergeit_async.config import Settings, change
+from mergeit_async.data.dataset import dataset_digest
+from mergeit_async.engine.file_system import refuse_network
+from mergeit_async.engine.inspector import open_inspector
+from mergeit_async.engine.journal import Journal, open_journal
+from mergeit_async.engine.mergers import Merger
+from mergeit_async.engine.pipeline import WORKERS_PER_PLACE, Pipeline
+from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.planner import Planner
+from mergeit_async.engine.prices import Prices
+from mergeit_async.engine.progress import Progress
+from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.run_errors import readable_errors
+from mergeit_async.engine.session import open_session
+from mergeit_async.errors import StoppedError, UsageError
+from mergeit_async.records import Outcome
+
+Tell = Callable[[Sequence[PlannedGroup]], None]
+
+
+class AbJob:
+    """One A/B run: begun, grown or reopened, run, drained, with its result in `ab.json`.
+
+    `progress` may be read at any time. `begin` and `reopen` check everything that can be known
+    before a byte leaves and raise `UsageError`.
+    """
+
+    def __init__(
+        self, run: RunDir, record: Record, trial: Trial, kept: Trial | None = None
+    ) -> None:
+        self.run_dir = run
+        self.settings = record.settings
+        self.trial = trial
+        self._kept = kept
+        self.progress = Progress()
+        self.is_draining = False
+        self._dir = TrialDir(run)
+        self._record = record
+        self.planner = Planner(run, self.settings, record.identity, self.progress)
+        self._pipeline: Pipeline[Any] | None = None
+        self._before_pipeline: anyio.CancelScope | None = None
+
+    @classmethod
+    def begin(cls, settings: Settings, arms: Sequence[str], n_groups: int, out: Path) -> AbJob:
+        """A run of these arms in `out`; what is there of the same run already counts.
+
+        An existing run may get more arms and more groups.
+        """
+        run = RunDir(out)
+        settings = settings.model_copy(update={"threshold": settings.similarity_threshold})
+        trial = Trial(n_groups, parse_arms(arms, settings), judging_of(settings))
+        if TrialDir(run).record.exists():
+            return cls._open(run, settings, trial)
+        run.refuse_if_taken()
+        if not settings.allow_network_fs:
+            refuse_network(out)
+        trial = replace(trial, arms=count_samples(trial.arms, settings))
+        identity = identify_trial(settings, dataset_digest(settings.dataset), trial)
+        prices = find_all_prices(settings, trial.arms)
+        record = Record(settings, identity, Stamp.of(settings.dataset), prices)
+        return cls(run, record, trial)
+
+    @classmethod
+    def reopen(cls, path: Path, changes: Mapping[str, Any] | None = None) -> AbJob:
+        """The run in `path`, to go on with; `changes` are settings that do not alter the result."""
+        run = RunDir(path)
+        settings = change(run.read_record().settings, changes or {})
+        kept = TrialDir(run).read()
+        texts = [f"{arm.name}={arm.description}" for arm in kept.arms]
+        trial = Trial(kept.n_groups, parse_arms(texts, settings), judging_of(settings))
+        return cls._open(run, settings, trial)
+
+    @classmethod
+    def _open(cls, run: RunDir, settings: Settings, trial: Trial) -> AbJob:
+        begun, kept = run.read_record(), TrialDir(run).read()
+        grown = kept.grown_to(trial)
+        new = count_samples(grown.arms[len(kept.arms) :], settings, kept.arms)
+        grown = replace(grown, arms=kept.arms + new)
+        if not settings.allow_network_fs:
+            refuse_network(run.path)
+        vectors = begun.identity.vectors if run.plan.vectors.exists() else None
+        dataset = dataset_now(run, begun, settings.dataset)
+        now = identify_trial(settings, dataset, grown, vectors)
+        if changed := begun.identity.difference(now):
+            raise UsageError(
+                f"Cannot go on with {run.path}: {changed} has changed since the run began; restore "
+                f"it, or begin a new run with another --out and --reuse {run.path}."
+            )
+        stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
+        prices = find_all_prices(settings, grown.arms, begun.prices)
+        return cls(run, Record(settings, now, stamp, prices), grown, kept)
+
+    def drain(self) -> None:
+        """Start nothing more; what is in flight is finished and committed, then `run` raises."""
+        self.is_draining = True
+        if self._pipeline is not None:
+            self._pipeline.drain()
+        elif self._before_pipeline is not None:
+            self._before_pipeline.cancel()
+
+    async def run(
+        self,
+        tell: Tell = lambda _: None,
+        *,
+        retry_failed: bool = False,
+    ) -> Result:
+        """Merge and judge what is not done yet, and compare; the result is in `ab.json` too.
+
+        `tell` hears of the sample before anything is sent. Raises `StoppedError` when the run
+        ended early and can be resumed.
+        """
+        with self._working():
+            if retry_failed:
+                self._dir.forget_result()
+            with anyio.CancelScope() as self._before_pipeline:
+                sample = await anyio.to_thread.run_sync(self._plan, abandon_on_cancel=True)
+                tell(sample)
+                verdicts = await self._work(sample, retry_failed)
+            if self._before_pipeline.cancelled_caught:
+                raise StoppedError("Stopped on request; nothing was in flight.")
+            self.progress.enter("comparing")
+            return await anyio.to_thread.run_sync(
+                write_result, self._dir, self.trial, self._record, sample, verdicts
+            )
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of all models, as far as they are known."""
+        return self._record.prices
+
+    def plan(self) -> list[PlannedGroup]:
+        """The groups that the arms are compared on; raises `UsageError` where there are none."""
+        with self._working():
+            return self._plan()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Alone in the directory, which tells what the run is from here on."""
+        with self.run_dir.locked(), readable_errors(self.run_dir):
+            self.run_dir.clear_leftovers()
+            self.run_dir.plan.path.mkdir(parents=True, exist_ok=True)
+            self.run_dir.write_record(self._record)
+            self._dir.write(self.trial)
+            if self.trial != self._kept:
+                self._dir.forget_result()
+            yield
+
+    def _plan(self) -> list[PlannedGroup]:
+        topics = self.planner.topics()
+        sample = sample_groups(topics, self.trial.n_groups, self.settings.seed)
+        if not sample:
+            raise UsageError(
+                f"There are no groups in {self.settings.dataset} to compare on; lower --threshold."
+            )
+        self.progress.groups = len(sample) * len(self.trial.arms)
+        return sample
+
+    async def _work(self, sample: list[PlannedGroup], retry_failed: bool) -> Verdicts | None:
+        reuse = RunDir(self.settings.reuse).journal if self.settings.reuse else None
+        async with AsyncExitStack() as stack:
+            tell = self.progress.notices.append
+            journal = await stack.enter_async_context(
+                open_journal(self.run_dir.journal, reuse=reuse, tell=tell)
+            )
+            if retry_failed:
+                await journal.reopen_failed()
+            n_arms = len(self.trial.arms)
+            places = {place_of(arm, each.position) for arm in range(n_arms) for each in sample}
+            self.progress.resumed = len(places & journal.finished)
+            if places <= journal.finished and not self.settings.judge:
+                return None
+            return await self._ask(stack, journal, sample)
+
+    async def _ask(
+        self, stack: AsyncExitStack, journal: Journal, sample: Sequence[PlannedGroup]
+    ) -> Verdicts | None:
+        session = await stack.enter_async_context(
+            open_session(self.settings, self._record.prices, journal, self._stop)
+        )
+        self.progress.session = session
+        stages = Stages(self.settings, self.trial, self.planner.load_group, session, journal)
+        self.trial = await stages.settle_forms()
+        self._dir.write(self.trial)
+        inspector = await stack.enter_async_context(
+            open_inspector(stages.knowledge(self.run_dir.plan.words))
+        )
+        workers = WORKERS_PER_PLACE * session.limiter.places
+        await self._stream(
+            stages.merging(inspector), stages.turns(sample), workers, journal.finished
+        )
+        if self.settings.judge is None:
+            return None
+        self.progress.enter("judging")
+        judging = stages.judging(self.run_dir.journal)
+        await self._stream(judging, stages.all_at_once(sample), workers)
+        return judging.verdicts(sample)
+
+    async def _stream(
+        self,
+        merger: Merger[Any],
+        topics: Iterable[PlannedTopic],
+        workers: int,
+        finished: Container[int] | None = None,
+    ) -> None:
+        """Send `topics` through `merger`; only with `finished` are they merges, and counted."""
+        self._pipeline = Pipeline(
+            merger,
+            () if finished is None else finished,
+            workers=workers,
+            observe=ignore if finished is None else self.progress.count,
+            on_error=self.progress.stop,
+        )
+        if self.is_draining:
+            self._pipeline.drain()
+        await self._pipeline.run(topics)
+
+    def _stop(self, error: Exception) -> None:
+        if self._pipeline is not None:
+            self._pipeline.drain(error)
+
+
+def ignore(_: Outcome) -> None:
+    """Judged groups are no merges."""
