@@ -74,10 +74,9 @@ def finish(
     job: AbJob, as_json: bool, *, retry_failed: bool = False, fail_if_worse: str | None = None
 ) -> None:
     """Run `job` to its end and tell the result; ends the process where it stops early."""
-    console = Console(stderr=True)
 
     def tell(sample: Sequence[PlannedGroup]) -> None:
-        console.print(foresee(job, sample), highlight=False, markup=False, soft_wrap=True)
+        job.progress.notices.append(foresee(job, sample))
 
     result: Result = complete(job, lambda: job.run(tell, retry_failed=retry_failed))
     place = TrialDir(job.run_dir)

@@ -220,7 +220,7 @@ class AbJob:
         )
         if self.settings.judge is None:
             return None
-        self.progress.enter("judging")
+        self.progress.enter("judging", len(sample))
         judging = stages.judging(self.run_dir.journal)
         await self._stream(judging, stages.all_at_once(sample), workers)
         return judging.verdicts(sample)
@@ -237,17 +237,16 @@ class AbJob:
             merger,
             () if finished is None else finished,
             workers=workers,
-            observe=ignore if finished is None else self.progress.count,
+            observe=self._count_judged if finished is None else self.progress.count,
             on_error=self.progress.stop,
         )
         if self.is_draining:
             self._pipeline.drain()
         await self._pipeline.run(topics)
 
+    def _count_judged(self, _: Outcome) -> None:
+        self.progress.done += 1
+
     def _stop(self, error: Exception) -> None:
         if self._pipeline is not None:
             self._pipeline.drain(error)
-
-
-def ignore(_: Outcome) -> None:
-    """Judged groups are no merges."""

@@ -70,6 +70,9 @@ def write_effect(effect: Effect, metric: Metric, other: str, sign: int) -> str:
         said = (
             f"costs {size} {'more' if difference > 0 else 'less'} per accepted merge than {other}"
         )
+    elif metric.direction == "lower" and metric.unit == metric.label:
+        many = "more" if difference > 0 else "fewer"
+        said = f"takes {size} {many} {metric.label} than {other}"
     else:
         unit = "" if _is_percent(effect, metric) or not metric.unit else f" {metric.unit}"
         height = "higher" if difference > 0 else "lower"

@@ -14,11 +14,12 @@ from mergeit_async.records import Outcome, Status
 class Progress:
     """Live counters of a run, written by the engine and read by a display.
 
-    `stage` is reading, embedding, topics, merging or exporting; `done` of `total` count its rows
-    (reading, embedding) or topics (topics). `groups` counts the groups planned so far, `resumed`
-    those that had ended in an earlier session, `ended` those of this one by status. `session`
-    tells what is in flight and spent while a model is asked. `notices` are sentences that a person
-    should hear once; `stopping` is what the run stops for while it waits for calls in flight.
+    `stage` is reading, embedding, topics, merging, exporting, or of an A/B run judging; `done`
+    of `total` count its rows (reading, embedding), topics (topics) or groups (judging).
+    `groups` counts the groups planned so far, `resumed` those that had ended in an earlier
+    session, `ended` those of this one by status. `session` tells what is in flight and spent
+    while a model is asked. `notices` are sentences that a person should hear once; `stopping`
+    is what the run stops for while it waits for calls in flight.
     """
 
     stage: str = "reading"

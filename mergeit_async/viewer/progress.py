@@ -26,6 +26,7 @@ REFRESH_S = 0.25
 LOG_EVERY_S = 5.0
 RATE_WINDOW_S = 20.0
 FAULTS_SHOWN = 4
+JUDGING = "judging"
 TELL_AGAIN_S = 60.0
 
 
@@ -147,7 +148,7 @@ def left_out_text(server: str, why: ProviderError) -> str:
 
 
 def bars(progress: Progress, rate: float) -> Group:
-    """The live display: planning and merging, each with a bar and its numbers, and the calls."""
+    """The live display: a bar and numbers for each stage, and the calls."""
     table = Table.grid(padding=(0, 1))
     table.add_column(width=9)
     table.add_column(width=30)
@@ -164,6 +165,8 @@ def bars(progress: Progress, rate: float) -> Group:
         bar(progress.finished_groups, total),
         Text(merging_text(progress, rate)),
     )
+    if progress.stage == JUDGING:
+        table.add_row(JUDGING, bar(progress.done, progress.total), Text(judging_text(progress)))
     if progress.session is None:
         return Group(table)
     calls = f"{'calls':<9} {calls_text(progress.session)}"
@@ -182,6 +185,8 @@ def describe(progress: Progress, rate: float) -> str:
     if not progress.topics:
         return f"{progress.elapsed_s:6.0f} s  {planning_text(progress)}"
     calls = f" · {calls_text(progress.session)}" if progress.session else ""
+    if progress.stage == JUDGING:
+        return f"{progress.elapsed_s:6.0f} s  judged {judging_text(progress)}{calls}"
     return f"{progress.elapsed_s:6.0f} s  {merging_text(progress, rate)}{calls}"
 
 
@@ -215,6 +220,13 @@ def merging_text(progress: Progress, rate: float) -> str:
     elif progress.is_planned and rate > 0 and left > 0:
         parts.append(f"{duration(left / rate)} left")
     return " · ".join(parts)
+
+
+def judging_text(progress: Progress) -> str:
+    """How far the judge of an A/B run is."""
+    spent = progress.session.budget.spent if progress.session else 0.0
+    cost = f" · {dollars(spent)}" if spent else ""
+    return f"{progress.done:,} of {progress.total or 0:,} groups{cost}"
 
 
 def calls_text(session: Session) -> str:
