@@ -38,7 +38,6 @@ from mergeit_async.records import Outcome, Status
 
 LATENCIES = (
     "SELECT position, latency_s FROM calls WHERE latency_s IS NOT NULL AND http_status = 200"
-    " AND position >= 0"
 )
 
 
