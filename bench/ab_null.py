@@ -11,7 +11,6 @@ Beside it, arms that are equal in every group, and arms without any variance, mu
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -121,9 +120,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     pool = draw_pool(find_groups(options.data, N_POOL), SETTINGS, N_DRAWS)
-    began = time.perf_counter()
     alarms, broken = run_all(pool, options.groups, options.experiments, options.workers)
-    took_s = time.perf_counter() - began
     tied, tied_broken = run_chunk(pool, options.groups, range(20), is_tied=True)
     still, still_broken = run_chunk(without_variance(pool), options.groups, range(20))
     shares = {name: round(alarms[name] / options.experiments, 4) for name in sorted(alarms)}
@@ -143,9 +140,6 @@ def main() -> None:
             "20 with all ties": {"alarms": tied.total(), "no number": tied_broken["NaN"]},
             "20 without variance": {"alarms": still.total(), "no number": still_broken["NaN"]},
             "bars kept": judge_shares(shares),
-            "seconds per comparison of 7 metrics": round(
-                took_s * options.workers / options.experiments, 3
-            ),
         },
         options.json,
     )

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, monte_carlo_test, permutation_test, ttest_1samp, wilcoxon
+from scipy.stats import bootstrap, monte_carlo_test, permutation_test, sem, wilcoxon
+from scipy.stats import t as student
 
 from mergeit_async.compare.metrics import Values
 
@@ -132,14 +133,14 @@ class Spending(NamedTuple):
 def ratio_interval(spending: Spending, seed: int) -> Interval | None:
     """BCa bootstrap of B's cost per accepted merge minus A's, widened as that of a mean is.
 
-    None for too few accepted merges.
+    None for too few accepted merges. What was spent has to be scaled down.
     """
     n_accepted = min(np.count_nonzero(spending.accepted_a), np.count_nonzero(spending.accepted_b))
     if n_accepted < LEAST_GROUPS:
         return None
     difference = float(_quotient_difference(*spending))
     influence = _influence(spending)
-    if not influence.any():
+    if len(influence) * np.abs(influence).max() <= _ROUNDING:  # of what is scaled to about 1
         return Interval(difference, difference)
     result = bootstrap(
         spending,
@@ -171,7 +172,7 @@ def ratio_residuals(spending: Spending) -> Values:
 
 
 def _influence(spending: Spending) -> Values:
-    """What each group, (n,), does to the difference of the quotients; all 0 where it is fixed."""
+    """What each group, (n,), does to the difference of the quotients: 0 where that is fixed."""
     price_a = _quotient(spending.spent_a, spending.accepted_a, -1)
     price_b = _quotient(spending.spent_b, spending.accepted_b, -1)
     a = differences(price_a * spending.accepted_a, spending.spent_a) / spending.accepted_a.sum()
@@ -204,9 +205,8 @@ def _flip_signs(values: Values, size: tuple[int, ...], generator: np.random.Gene
 
 def _widen(interval: Interval, values: Values) -> Interval:
     """An interval that also holds Student's of the mean of (n,) `values`."""
-    student = ttest_1samp(values, 0.0).confidence_interval()
-    low, high = min(interval.low, student.low), max(interval.high, student.high)
-    return Interval(float(low), float(high))
+    low, high = student.interval(0.95, len(values) - 1, loc=values.mean(), scale=sem(values))
+    return Interval(float(min(interval.low, low)), float(max(interval.high, high)))
 
 
 def _batch(n: int) -> int:

@@ -191,6 +191,17 @@ def test_the_size_of_values_does_not_change_what_is_found():
     assert huge.low == plain.low * 2.0**1000
 
 
+def test_values_of_which_some_vanish_beside_others_are_compared():
+    a, b = np.zeros((2, 12))
+    a[10:] = 1.5e307, 1.0
+    b[9] = 1.5e307
+    assert measure_effect(Paired(JUDGE_SCORE, a, b), 0).estimate < 0
+    spent, ones = np.full(12, 1e-200), np.ones(12)
+    spent[::2] = 0
+    effect = measure_effect(PairedRatio(COST_PER_MERGE, spent, ones, ones, ones), 0)
+    assert (effect.low, effect.estimate, effect.high) == (1.0, 1.0, 1.0)
+
+
 def test_a_cost_per_merge_is_all_spending_through_all_merges():
     spent = np.full(40, 2.0)
     accepted_a = np.repeat([1.0, 0.0], 20)
