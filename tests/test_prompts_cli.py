@@ -75,6 +75,13 @@ def test_a_version_is_shown_as_it_is_sent_for_a_row_of_a_dataset(dataset: Path) 
     assert shown["tokens"]["fixed"] > shown["tokens"]["rows"] > 20
 
 
+@pytest.mark.parametrize(("line", "lines"), [(2, "lines 2 and 5"), (6, "lines 5 and 6")])
+def test_a_repeat_of_the_row_is_not_what_it_is_merged_with(
+    dataset: Path, line: int, lines: str
+) -> None:
+    assert lines in prompts("show", "merge/v3", "--row", line, "--data", dataset).stdout
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -158,6 +165,14 @@ def test_a_check_tells_everything_that_is_wrong(own: Path) -> None:
     assert wrong.keys() == {"merge/mine", "merge/other"}
     assert "'colour' is undefined" in wrong["merge/mine"]
     assert all(problem in done.stderr for problem in wrong.values())
+
+
+def test_a_check_tells_locked_versions_that_are_gone(own: Path) -> None:
+    lock = '["merge/gone"]\nhash = "0"\n["merge/gone".files]\n'
+    (own / "lock.toml").write_text(lock, encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"lock\.toml has merge/gone, and .* is gone"):
+        prompts("check", "--prompts", own)
 
 
 def test_the_shipped_versions_pass_the_check() -> None:

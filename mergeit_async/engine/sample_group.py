@@ -24,7 +24,7 @@ def find_group(path: Path, line: int) -> Group:
     of a single one.
     """
     rows, wanted = _read_around(path, line)
-    others = [row for row in rows if row.id != wanted.id and row.duplicate_of is None]
+    others = [row for row in rows if row[1:4] != wanted[1:4]]
     if not others:
         raise UsageError(f"{path} has no row beside that on line {line}; a group needs two.")
     similarities = _compare(wanted, others)

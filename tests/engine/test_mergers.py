@@ -387,6 +387,13 @@ def test_the_temperature_is_the_prompts_own_unless_one_is_set(setting, sent):
     assert Requests(settings, find_prompts(settings)).merge(GROUP, 0).temperature == sent
 
 
+def test_a_prompt_that_asks_for_notes_allows_longer_replies():
+    of = {name: SETTINGS.model_copy(update={"prompt": name}) for name in ("merge/v1", "merge/v2")}
+    plain, noted = (Requests(each, find_prompts(each)) for each in of.values())
+    assert (plain.has_notes, noted.has_notes) == (False, True)
+    assert noted.merge(GROUP, 0).max_tokens > plain.merge(GROUP, 0).max_tokens
+
+
 async def test_a_group_is_composed_without_any_model(path):
     async with open_journal(path) as journal:
         outcome = await composed(journal, GROUP)

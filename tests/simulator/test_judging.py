@@ -135,3 +135,9 @@ def test_an_answer_may_lack_its_probabilities() -> None:
 
 def test_a_judge_may_give_one_score_only() -> None:
     assert say(ROWS[0], score_only=1.0).text == str(digits(say(ROWS[0]))[0])
+
+
+def test_the_bias_of_pairs_leaves_scores_alone() -> None:
+    row = row_of(60)
+
+    assert say(row, position_bias=1.0) == say(row)

@@ -12,6 +12,7 @@ from mergeit_async.merging.pairwise import Preference, build_preference_request,
 from mergeit_async.records import Example
 from mergeit_async.simulator.calls import body_digest, read_call
 from mergeit_async.simulator.chance import Dice
+from mergeit_async.simulator.completions import ChatAnswer
 from mergeit_async.simulator.pairs import find_pair, prefer
 from mergeit_async.simulator.replies import Replier
 from mergeit_async.simulator.settings import SimulatorSettings
@@ -41,10 +42,12 @@ def body_of(a: Example, b: Example, *, form: str = "text", sample: int = 0) -> b
     return orjson.dumps(body)
 
 
+def answer_to(body: bytes, settings: SimulatorSettings) -> ChatAnswer:
+    return Replier(settings, Dice(settings.seed)).answer(read_call(body), body_digest(body))
+
+
 def ask(a: Example, b: Example, settings: SimulatorSettings | None = None, **more: Any) -> str:
-    settings = settings or SimulatorSettings()
-    body = body_of(a, b, **more)
-    answer = Replier(settings, Dice(settings.seed)).answer(read_call(body), body_digest(body))
+    answer = answer_to(body_of(a, b, **more), settings or SimulatorSettings())
     assert answer.task == "judge"
     return str(orjson.loads(answer.body)["choices"][0]["message"]["content"])
 
@@ -107,6 +110,22 @@ def test_bad_verdicts_cannot_be_read(kind: str) -> None:
     settings = SimulatorSettings(judge_faults={kind: 1.0})
 
     assert not isinstance(read_preference(ask(WHOLE, POORER, settings)), Preference)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "counted"),
+    [
+        ("position_bias", "text", "position_bias"),
+        ("position_bias", "json_schema", "position_bias"),
+        ("prose", "text", "prose"),
+        ("prose", "json_schema", None),
+        ("score_only", "text", None),
+    ],
+)
+def test_only_faults_that_were_made_are_counted(kind: str, form: str, counted: str | None) -> None:
+    settings = SimulatorSettings(judge_faults={kind: 1.0})
+
+    assert answer_to(body_of(WHOLE, POORER, form=form), settings).fault == counted
 
 
 @pytest.mark.parametrize("kind", ["score_only", "no_logprobs"])

@@ -129,6 +129,12 @@ def test_parameters_that_would_be_ignored_are_refused(own: Path, parameter: str)
     assert f"prompt.toml: parameters.{name}: {value} would be ignored" in _complaint(own)
 
 
+def test_a_name_that_the_template_gives_another_value_may_have_any_field(own: Path) -> None:
+    _write(own, "user.j2", "{% set row = {'colour': 'red'} %}{{ row.colour }}")
+
+    assert load_judge("judge/mine", own).ask(ROW) == "red"
+
+
 def test_only_a_judge_is_loaded_as_one(own: Path) -> None:
     with pytest.raises(UsageError, match=r"'repair/v1' is not for the task 'judge'.*judge/mine"):
         load_judge("repair/v1", own)
