@@ -27,7 +27,7 @@ from mergeit_async.options import (
     transport_options,
     with_options,
 )
-from mergeit_async.viewer.ab_page import write_page
+from mergeit_async.viewer.ab_page import write_ab_page
 from mergeit_async.viewer.ab_tables import foresight_text, result_text
 
 N_GROUPS = 400
@@ -87,7 +87,7 @@ def finish(
         job.run_dir.journal,
         GROUPS_SHOWN,
     )
-    write_page(place.page, result.values, differing)
+    write_ab_page(place.page, result.values, differing)
     show(dict(result.values) if as_json else result_text(result.values, files_of(place)))
     if fail_if_worse is not None:
         leave_if_worse(result, fail_if_worse)

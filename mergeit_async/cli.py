@@ -23,6 +23,7 @@ from mergeit_async.data.export import FORMATS
 from mergeit_async.engine.preview import preview
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
+from mergeit_async.engine.run_report import read_report
 from mergeit_async.engine.status import read_status
 from mergeit_async.engine.tuning import request_tuning
 from mergeit_async.errors import MergeItError, UsageError
@@ -42,6 +43,7 @@ from mergeit_async.options import (
 from mergeit_async.prompts_cli import prompts_app
 from mergeit_async.simulator.server import serve
 from mergeit_async.simulator.settings import SimulatorSettings
+from mergeit_async.viewer.report_page import write_report_page
 from mergeit_async.viewer.tables import (
     preview_text,
     status_text,
@@ -101,6 +103,16 @@ def status(run_dir: RunArgument, as_json: JsonOption = False) -> None:
     found = RunDir(run_dir)
     now = read_status(found)
     show(asdict(now) if as_json else status_text(now, found))
+
+
+@app.command()
+def report(run_dir: RunArgument) -> None:
+    """Write RUN_DIR/report.html: what became of the groups, how much merges keep, examples."""
+    found = RunDir(run_dir)
+    if TrialDir(found).record.exists():
+        raise UsageError(f"{run_dir} is an A/B run; open {TrialDir(found).page}.")
+    write_report_page(found, read_report(found))
+    show(str(found.report))
 
 
 @app.command()

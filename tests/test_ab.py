@@ -208,3 +208,11 @@ def test_the_page_needs_nothing_else_and_rows_are_no_markup_in_it(tmp_path):
     found.feed(page)
     assert (found.links, "script" in found.tags) == ([], False)
     assert "&lt;script" in page
+
+
+def test_status_and_report_know_an_ab_run(dataset, tmp_path):
+    with simulated() as server:
+        call(*comparing(dataset, tmp_path / "ab", server.url, groups=4))
+    assert orjson.loads(call("status", tmp_path / "ab", "--json").stdout)["state"] == "finished"
+    refused = call("report", tmp_path / "ab")
+    assert (refused.returncode, "ab.html" in refused.stderr) == (2, True)

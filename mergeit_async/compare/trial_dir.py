@@ -74,7 +74,7 @@ class TrialDir:
     @property
     def result(self) -> Path:
         """What was found; equal bytes however often the run was interrupted."""
-        return self.run.path / "ab.json"
+        return self.run.compared
 
     @property
     def times(self) -> Path:

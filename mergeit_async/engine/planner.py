@@ -80,6 +80,13 @@ class Planner:
         labels = self.labels(vectors)
         yield from self._plan_topics(unique, vectors, labels)
 
+    def saved_topics(self) -> Iterator[PlannedTopic]:
+        """The topics that are planned already, in order; nothing is computed."""
+        for topic in range(self._folder.count_topics()):
+            planned = self._folder.read_topic(topic, self._made_from("topics"))
+            if planned is not None:
+                yield planned
+
     def is_merged(self, finished: Collection[int]) -> bool:
         """Whether the whole plan is saved and all its groups are among the `finished`."""
         if not self._folder.holds(self._folder.labels, self._made_from("labels")):

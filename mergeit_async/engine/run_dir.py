@@ -82,9 +82,24 @@ class RunDir:
         return self.path / "merged.jsonl"
 
     @property
+    def compared(self) -> Path:
+        """The result of an A/B run, in the place of a dataset."""
+        return self.path / "ab.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.merged.exists() or self.compared.exists()
+
+    @property
     def lineage(self) -> Path:
         """Where each row of the result comes from."""
         return self.path / "lineage.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The run as a page."""
+        return self.path / "report.html"
 
     @property
     def filtered(self) -> Path:
@@ -121,7 +136,7 @@ class RunDir:
 
     def _refuse_content(self) -> None:
         if self.record.exists():
-            state = "a finished" if self.merged.exists() else "an unfinished"
+            state = "a finished" if self.is_finished else "an unfinished"
             raise UsageError(
                 f"{self.path} holds {state} run; go on with `python -m mergeit_async resume "
                 f"{shlex.quote(str(self.path))}`, or choose another --out."

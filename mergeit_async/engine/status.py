@@ -123,7 +123,7 @@ def state_of(run: RunDir) -> str:
     """Whether a process works on the run, and if none does, whether it has come to its end."""
     if is_locked(run):
         return "running"
-    return "finished" if run.merged.exists() else "stopped"
+    return "finished" if run.is_finished else "stopped"
 
 
 def is_locked(run: RunDir) -> bool:

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from mergeit_async.compare.wording import write_p
-from mergeit_async.data.atomic import write_atomically
 from mergeit_async.viewer.ab_tables import (
     NOTHING,
     arm_rows,
@@ -17,6 +14,7 @@ from mergeit_async.viewer.ab_tables import (
     write_share,
     write_size,
 )
+from mergeit_async.viewer.page import write_page
 from mergeit_async.viewer.progress import dollars
 
 # Half of a forest plot's width in its own units; the widest interval of a row fills it.
@@ -24,19 +22,14 @@ HALF = 100.0
 COLOURS = ("#2f6fb0", "#c8622d", "#3d8f57", "#8a55a8", "#b3923a", "#4b8f97", "#a84a5f", "#6b6b6b")
 
 
-def write_page(
+def write_ab_page(
     path: Path, result: Mapping[str, Any], differing: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write the page of `result`, as `ab.json` holds it, with these groups side by side."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     titles, *rows = arm_rows(result["arms"])
-    html = environment.get_template("ab.html.j2").render(
+    write_page(
+        path,
+        "ab.html.j2",
         result=result,
         titles=titles,
         rows=rows,
@@ -47,10 +40,7 @@ def write_page(
         differing=differing,
         write_share=write_share,
         write_mean=write_mean,
-        nothing=NOTHING,
     )
-    with write_atomically(path) as file:
-        file.write(html.encode())
 
 
 def forest(comparison: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,15 @@ def estimate_rows(estimate: Estimate, unpriced: Sequence[str]) -> list[tuple[str
 
 def status_text(status: RunStatus, run: RunDir) -> str:
     """A run as it stands."""
-    rows = [
+    text = align(status_rows(status, run))
+    if status.state == "stopped":
+        text += f"\n\nGo on with\n{resume_command(run)}"
+    return text
+
+
+def status_rows(status: RunStatus, run: RunDir) -> list[tuple[str, str, str]]:
+    """A run as it stands, a line for each number."""
+    return [
         ("state", status.state, str(run.path)),
         ("model", status.model, ""),
         ("topics", f"{status.topics_planned:,}", "planned"),
@@ -90,10 +98,6 @@ def status_text(status: RunStatus, run: RunDir) -> str:
         *tokens_rows(status),
         *money_rows(status),
     ]
-    text = align(rows)
-    if status.state == "stopped":
-        text += f"\n\nGo on with\n{resume_command(run)}"
-    return text
 
 
 def tokens_rows(status: RunStatus) -> list[tuple[str, str, str]]:
