@@ -1,6 +1,6 @@
 """Planted differences: are they found as often as was stated before?
 
-    python bench/ab_power.py --data DIR [--experiments 1000] [--groups 400]
+    python bench/ab_power.py --data DIR [--experiments 2000] [--groups 400]
 
 Arm A is a simulator that says a share of its merges with a flaw, arm B one with fewer flaws; the
 gates see most of them. B's rate of flaws is set so that the arms differ by what is planted, in the
@@ -235,7 +235,7 @@ def measure_coverage(n: int, n_experiments: int) -> Any:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--experiments", type=int, default=1000)
+    parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--groups", type=int, default=400)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
