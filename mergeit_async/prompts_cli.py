@@ -107,6 +107,8 @@ def new_command(
     if prompts is None and not HERE.is_dir():
         raise UsageError("There is no ./prompts here; name the directory to write to by --prompts.")
     directory = prompts or HERE
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is no directory; name another to write to by --prompts.")
     texts = draft_version(name, parent, directory)
     folder = directory / name
     folder.mkdir(parents=True)  # fails where somebody else has begun it meanwhile

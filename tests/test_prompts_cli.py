@@ -145,6 +145,11 @@ def test_nothing_is_overwritten(own: Path) -> None:
     assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
 
 
+def test_a_file_is_no_directory_to_write_to(dataset: Path) -> None:
+    with pytest.raises(UsageError, match=r"rows\.jsonl is no directory"):
+        prompts("new", "merge/v4", "--from", "merge/v1", "--prompts", dataset)
+
+
 def test_equal_versions_are_said_to_be_equal(own: Path) -> None:
     told = prompts("diff", "merge/v2", "merge/mine", "--prompts", own).stdout
 
