@@ -142,14 +142,14 @@ class Comparison:
     def questions(self) -> Area:
         """What is asked and given."""
         merged = self.merged.question
-        strangers = find_strangers(merged, self.known)
+        strangers = find_strangers(merged, self.known, self.sources_questions)
         return Area(merged, self.sources_questions, self.asked, strangers, True, self.answered)
 
     @lazy
     def answers(self) -> Area:
         merged = (self.merged.output,)
         sources = [row.output for row in self.sources]
-        strangers = find_strangers(merged, self.known)
+        strangers = find_strangers(merged, self.known, sources)
         return Area(merged, sources, self.answered, strangers, False, self.asked)
 
     @lazy

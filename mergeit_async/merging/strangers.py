@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from mergeit_async.merging.acronym import find_renamed
 from mergeit_async.merging.function_words import FUNCTION_WORDS, GERMAN
 from mergeit_async.merging.matching import Vocabulary
 from mergeit_async.merging.units import Field, in_24_hours, is_number, tells_afternoon
@@ -31,6 +32,10 @@ class Strangers(NamedTuple):
 
     field: Field
     places: tuple[tuple[int, str], ...]
+
+    def without(self, words: set[str]) -> Strangers:
+        places = (place for place in self.places if self.field.words[place[0]] not in words)
+        return Strangers(self.field, tuple(places))
 
 
 class Area(NamedTuple):
@@ -58,9 +63,14 @@ class Area(NamedTuple):
         return kept < sum(field.count(word) for field in self.sources)
 
 
-def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers]:
-    """The units of `fields` that are no form of a `known` one."""
-    return [found for field in fields if (found := _find_strange(field, known)).places]
+def find_strangers(
+    fields: Sequence[Field], known: Vocabulary, sources: Sequence[Field] = ()
+) -> list[Strangers]:
+    """The units of `fields` that are no form of a `known` one, nor a name of `sources` renamed."""
+    found = [strange for field in fields if (strange := _find_strange(field, known)).places]
+    if not found or not (renamed := find_renamed(fields, sources)):
+        return found
+    return [rest for each in found if (rest := each.without(renamed)).places]
 
 
 def _find_strange(field: Field, known: Vocabulary) -> Strangers:
