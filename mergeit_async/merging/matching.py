@@ -14,6 +14,7 @@ from mergeit_async.merging.function_words import NUMERALS, spell_out
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.units import (
     in_24_hours,
+    in_other_units,
     is_number,
     number_readings,
     tells_afternoon,
@@ -73,6 +74,7 @@ class Vocabulary:
             self._numbers.update(spell_out(self.words))
             if tells_afternoon(self.words):
                 self._numbers.update(*map(in_24_hours, self._numbers))
+            self._numbers.update(in_other_units(self.words, self._numbers))
         return self._numbers
 
     def _has_stem_of(self, word: str) -> bool:

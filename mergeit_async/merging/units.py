@@ -20,7 +20,7 @@ from mergeit_async.records import Example, Row
 # no more than long ones.
 # Thousands in groups; decimals; one comma between digits, unless it is one of a row: 4,3,12.
 _NUMBER = (
-    r"\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
+    r"(?<!\d,)\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
     r"|(?<![,.])\d{1,40},\d{1,40}(?![,.]?\d)|\d{1,40}"
 )
 # A look at the first sign spares most places all the forms of numbers.
@@ -42,6 +42,9 @@ _DIGITS = {
 _ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B, 0x0653))
 _TRANSLATION = _DIGITS | _ARABIC
 _TRANSLATED = re.compile(f"[{''.join(map(chr, _TRANSLATION))}]")
+
+_CENTURIES = frozenset(("century", "centuries", "jahrhundert", "siècle", "siglo", "século"))
+_THOUSANDFOLD = re.compile(r"k[gmw]|kilo\w*")
 
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
 
@@ -178,3 +181,19 @@ def tells_afternoon(words: Set[str]) -> bool:
 def in_24_hours(number: str) -> tuple[str, ...]:
     """`number` as an hour of the afternoon, if it may be one."""
     return (str(int(number) + 12),) if number.isdecimal() and len(number) < 3 else ()
+
+
+def in_other_units(words: Set[str], numbers: Iterable[str]) -> set[str]:
+    """`numbers` in units that `words` imply: the 19th century, the 1800s; half a kilo, 500 g."""
+    found: set[str] = set()
+    if not words.isdisjoint(_CENTURIES):
+        found.update(f"{int(n) - 1}00" for n in numbers if n.isdecimal() and len(n) == 2)
+    if any(map(_THOUSANDFOLD.fullmatch, words)):
+        found.update(map(_times_thousand, numbers))
+    return found
+
+
+def _times_thousand(number: str) -> str:
+    whole, _, part = number.partition(".")
+    shifted = (whole + part[:3].ljust(3, "0")).lstrip("0") or "0"
+    return f"{shifted}.{part[3:]}" if part[3:] else shifted
