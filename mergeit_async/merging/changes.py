@@ -144,13 +144,12 @@ class _Contexts:
         """The lost unit of the same kind that stood beside the same word, or else any."""
         new = words[at]
         n_lost, n_new = self._n_lost[kind], self._n_new[kind]
-        plausible = min(1.0, CROWD * n_lost / n_new)
         for side, neighbour in zip((-1, 1), _neighbours(words, at), strict=True):
             for old in self._beside.get((side, neighbour), ()) if neighbour else ():
                 if self._lost[old] == kind and not _is_short_for(old, new):
                     content = weights.weigh(neighbour) >= CONTENT_WEIGHT
                     strength = BESIDE if content else BESIDE_FUNCTION_WORD
-                    return Change(old, new, strength * plausible, kind)
+                    return Change(old, new, strength, kind)
         candidates = [o for o, its in self._lost.items() if its == kind]
         for old in candidates:
             if kind == "number" and _is_transposed(old, new):
@@ -159,6 +158,7 @@ class _Contexts:
         if any_lost is None:
             return None
         is_instead = n_lost >= n_new and (kind == "name" or self._area.is_gone(any_lost))
+        plausible = min(1.0, CROWD * n_lost / n_new)
         least = NUMBER_ASKED if kind == "number" and self._area.is_asked else SOMEWHERE
         return Change(any_lost, new, INSTEAD if is_instead else least * plausible, kind)
 

@@ -16,7 +16,7 @@ from mergeit_async.merging.parse import FIELDS
 from mergeit_async.merging.structure import find_structure
 from mergeit_async.records import Example, Refusal, Row
 
-GATE_VERSION = "gate/2"
+GATE_VERSION = "gate/3"
 
 # Words that can come or go without changing what a row asks or answers.
 _TRIVIAL_WORDS = frozenset(

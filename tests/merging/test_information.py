@@ -202,3 +202,17 @@ def test_a_megabyte_takes_about_a_second_at_most(encoder: WordVectors, piece: st
     measure_information(merged, (Row("l", "Read it.", long, long[3:], 0, 1),), WEIGHTS, encoder)
 
     assert time.process_time() - start < 3.0
+
+
+def test_a_question_with_another_object_is_another_topic(encoder: WordVectors) -> None:
+    tips = "1. Keep them in a dark place.\n2. Store them at 6 to 8 °C.\n3. Not beside onions."
+    row = Row("a", "Write three tips for storing potatoes.", "", tips, 0, 1)
+    question = f"{SOURCES[1].instruction} After that, write three tips for storing tomatoes."
+    other = "1. Keep them at room temperature.\n2. Put the stem down.\n3. Not beside bananas."
+    merged = Example(question, "", f"{SOURCES[1].output}\n\n{other}")
+
+    information = measure_information(merged, (row, SOURCES[1]), WEIGHTS, encoder)
+
+    refusal = check_information(information, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "topic_changed"
+    assert "source 1: the word potatoes, not tomatoes" in refusal.missing
