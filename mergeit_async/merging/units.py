@@ -33,15 +33,10 @@ _MARKS = (
 _UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|(?=\d)(?:{_NUMBER})")
 # Han, kana, Hangul, Thai, Lao, Khmer.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")
-_DIGITS = {
-    zero + digit: str(digit)
-    for zero in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50, 0xFF10)
-    for digit in range(10)
-}
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 # The Arabic decimal comma, the letter stretcher and the short vowels, which are seldom written.
 _ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B, 0x0653))
-_TRANSLATION = _DIGITS | _ARABIC
-_TRANSLATED = re.compile(f"[{''.join(map(chr, _TRANSLATION))}]")
+_TRANSLATED = re.compile(f"[{''.join(map(chr, _ARABIC))}]")
 
 _CENTURIES = frozenset(("century", "centuries", "jahrhundert", "siècle", "siglo", "século"))
 _THOUSANDFOLD = re.compile(r"k[gmw]|kilo\w*")
@@ -135,7 +130,8 @@ def _normalise(text: str) -> str:
     raised = re.sub("([⁰¹²³⁴-⁹₀-₉]+)", r" \1 ", text)
     folded = unicodedata.normalize("NFKC", raised).casefold()
     if _TRANSLATED.search(folded):
-        folded = folded.translate(_TRANSLATION)
+        folded = folded.translate(_ARABIC)
+    folded = _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
     return _UNSPACED.sub(r" \g<0> ", folded)
 
 

@@ -21,6 +21,10 @@ def test_thousands_in_groups_are_one_number_and_cells_are_several() -> None:
     assert read_words("2022,1500,850,800") == ["2022", "1500", "850", "800"]
 
 
+def test_digits_of_all_scripts_are_digits() -> None:
+    assert read_words("૩ and ௪.௨, ７, ๘") == ["3", "and", "4.2", "7", "8"]
+
+
 def test_a_raised_digit_is_a_number_of_its_own() -> None:
     assert read_words("5² m³") == ["5", "2", "m", "3"]
 
