@@ -76,6 +76,11 @@ def find_moved(fields: Sequence[Field], area: Area) -> list[Change]:
     ]
 
 
+def is_code(text: str) -> bool:
+    """Whether `text` holds so many signs of a program that its words are identifiers."""
+    return len(_CODE.findall(text)) >= SIGNS_OF_CODE
+
+
 def _find_in_place(field: Field, merged: Iterable[Field], area: Area) -> Iterator[tuple[str, str]]:
     """The numbers that stand less often than before, each with the one in its place."""
     numbers = [word for word in field.vocabulary if is_number(word)]
@@ -100,7 +105,7 @@ class _Contexts:
 
     def __init__(self, fields: Sequence[Field], area: Area) -> None:
         self._area = area
-        self._is_code = sum(len(_CODE.findall(field.text)) for field in fields) >= SIGNS_OF_CODE
+        self._is_code = is_code("\n".join(field.text for field in fields))
         self._between: dict[tuple[str, str], str] = {}
         self._beside: dict[tuple[int, str], list[str]] = {}
         new = set().union(*(field.vocabulary for field in fields)) - area.vocabulary.words

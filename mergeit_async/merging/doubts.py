@@ -25,8 +25,11 @@ from mergeit_async.merging.leak import (
     measure_leak,
     repeats_label,
 )
+from mergeit_async.merging.measures import find_remeasured
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
+from mergeit_async.merging.short import find_flipped, find_holder
+from mergeit_async.merging.signs import find_resigned
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field, is_number
 
@@ -64,6 +67,13 @@ BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
 RUN_SIGNS = 2
 CHANGED = (("number", "number_changed"), ("name", "name_changed"))
+SIGNS = (
+    ("number", "number_changed"),
+    ("expression", "number_changed"),
+    ("measure", "number_changed"),
+    ("sign", "name_changed"),
+    ("name", "name_changed"),
+)
 
 
 class Doubt(NamedTuple):
@@ -86,7 +96,11 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
     """The doubts whether source `at` is kept."""
     found = [*_doubt_leak(compared, at), *_doubt_swap(compared, at)]
     if not compared.holds(at):
-        found += [
+        # Of equally strong doubts the first gives the reason: the narrower one.
+        found = [
+            *_doubt_short(compared, at),
+            *_doubt_signs(compared, at),
+            *found,
             *_doubt_loss(compared, at),
             *_doubt_beside_whole(compared, at),
             *_doubt_changes(compared, at),
@@ -265,6 +279,29 @@ def _doubt_replaced(compared: Comparison, at: int) -> Iterator[Doubt]:
     numbers += find_renumbered(row.input, compared.questions)
     if numbers:
         yield _as_doubt(numbers, "number_changed", MOST_BY_LOSS)
+
+
+def _doubt_signs(compared: Comparison, at: int) -> Iterator[Doubt]:
+    row = compared.sources[at]
+    areas = ((row.output, compared.answers), (row.input, compared.questions))
+    found = [
+        change
+        for field, area in areas
+        for change in (*find_resigned(field, area), *find_remeasured(field, area))
+    ]
+    for kind, reason in SIGNS:
+        if changes := [change for change in found if change.kind == kind]:
+            yield _as_doubt(changes, reason, MOST)
+
+
+def _doubt_short(compared: Comparison, at: int) -> Iterator[Doubt]:
+    output = compared.sources[at].output
+    if holder := find_holder(at, compared.sources, compared.merged.output):
+        phrase = f", output: its own '{output.text[:40]}', not only that in '{holder.text[:40]}'"
+        yield Doubt(MOST, "source_dropped", (phrase,))
+    word, opposite = find_flipped(output, compared.answers)
+    if word:
+        yield Doubt(MOST, "name_changed", (f": the word {word}, not {opposite}",))
 
 
 def _find_all_changes(

@@ -59,8 +59,15 @@ class Area(NamedTuple):
 
     def lacks(self, word: str) -> bool:
         """Whether `word` stands less often in the merged fields than in those of the sources."""
+        return self._count_added(word) < 0
+
+    def exceeds(self, word: str) -> bool:
+        """Whether `word` stands more often in the merged fields than in those of the sources."""
+        return self._count_added(word) > 0
+
+    def _count_added(self, word: str) -> int:
         kept = sum(field.count(word) for field in self.merged)
-        return kept < sum(field.count(word) for field in self.sources)
+        return kept - sum(field.count(word) for field in self.sources)
 
 
 def find_strangers(

@@ -216,3 +216,80 @@ def test_a_question_with_another_object_is_another_topic(encoder: WordVectors) -
     refusal = check_information(information, MIN_INFORMATION)
     assert refusal is not None and refusal.reason == "topic_changed"
     assert "source 1: the word potatoes, not tomatoes" in refusal.missing
+
+
+BESIDE = Row("b", "Who designed the bridge?", "", "It is a design by Helena Novak.", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "merged", "reason"),
+    [
+        ("-5", "The first is 5.", "number_changed"),
+        ("5", "The first is -5.", "number_changed"),
+        ("The result is x = -5.", "The result is x = 5.", "number_changed"),
+        ("def f(a, b): return a + b", "def f(a, b): return a - b", "number_changed"),
+        ("SELECT * FROM t WHERE n < 3;", "SELECT * FROM t WHERE n > 3;", "number_changed"),
+        ("u = getUserName(); print(u)", "u = getusername(); print(u)", "name_changed"),
+        ("It is 5 km away.", "It is 5 miles away.", "number_changed"),
+        ("5 km", "It is 5 miles.", "number_changed"),
+        ("What a day 😀!", "What a day 😢!", "name_changed"),
+        ("From 1914–1918.", "From 1918–1914.", "number_changed"),
+        ("Yes, as it is even.", "No, as it is even.", "name_changed"),
+    ],
+)
+def test_a_small_sign_that_changed_is_refused(
+    encoder: WordVectors, answer: str, merged: str, reason: str
+) -> None:
+    row = Row("a", "Answer the first one.", "", answer, 0, 1)
+    question = f"{row.instruction} {BESIDE.instruction}"
+
+    def measure(first: str) -> Information:
+        joined = Example(question, "", f"{first} {BESIDE.output}")
+        return measure_information(joined, (row, BESIDE), WEIGHTS, encoder)
+
+    refusal = check_information(measure(merged), MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == reason
+    assert check_information(measure(answer), MIN_INFORMATION) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "merged"), [("3.500", "3.5"), ("3.5", "3.500"), ("૩.૫", "3.5"), ("௪௨", "42")]
+)
+def test_equal_numbers_in_other_digits_are_kept(
+    encoder: WordVectors, answer: str, merged: str
+) -> None:
+    row = Row("a", "How wide is it?", "", answer, 0, 1)
+    joined = Example(
+        f"{row.instruction} {BESIDE.instruction}", "", f"It is {merged}. {BESIDE.output}"
+    )
+
+    assert measure_information(joined, (row, BESIDE), WEIGHTS, encoder).score == 1.0
+
+
+def test_a_yes_for_a_no_is_refused_where_another_answer_is_yes(encoder: WordVectors) -> None:
+    rows = (
+        Row("a", "Is 4 even?", "", "Yes, 4 is even.", 0, 1),
+        Row("b", "Is 6 even?", "", "Yes", 1, 2),
+    )
+    kept = Example("Is 4 even, and is 6 even?", "", "Yes, 4 is even. For 6 it is yes.")
+    flipped = kept._replace(output="Yes, 4 is even. For 6 it is no.")
+
+    information = measure_information(flipped, rows, WEIGHTS, encoder)
+
+    assert check_information(information, MIN_INFORMATION) is not None
+    assert measure_information(kept, rows, WEIGHTS, encoder).score > MIN_INFORMATION
+
+
+def test_an_answer_that_stands_only_inside_another_one_is_dropped(encoder: WordVectors) -> None:
+    rows = (
+        Row("a", "Name a yellow fruit.", "", "banana", 0, 1),
+        Row("b", "List two fruits.", "", "apple, banana", 1, 2),
+    )
+    question = "Name a yellow fruit, and list two fruits."
+
+    dropped = measure_information(Example(question, "", "apple, banana"), rows, WEIGHTS, encoder)
+    kept = Example(question, "", "banana; apple, banana")
+
+    refusal = check_information(dropped, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "source_dropped"
+    assert measure_information(kept, rows, WEIGHTS, encoder).score == 1.0
