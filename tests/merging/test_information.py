@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -293,3 +295,43 @@ def test_an_answer_that_stands_only_inside_another_one_is_dropped(encoder: WordV
     refusal = check_information(dropped, MIN_INFORMATION)
     assert refusal is not None and refusal.reason == "source_dropped"
     assert measure_information(kept, rows, WEIGHTS, encoder).score == 1.0
+
+
+def _count_calls(act: Callable[[], object]) -> int:
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("piece", "other"),
+    [
+        ("the big {} was here ", "the big 9{} was here "),
+        ("{}. item number {} of 7\n", "{}. item number 1{} of 8\n"),
+        ("stema{} ", "stemb{} "),
+        ("x{} = f(a) + b;\n", "x{} = f(a) - b;\n"),
+    ],
+)
+def test_the_work_grows_with_the_length_of_hostile_texts(
+    encoder: WordVectors, piece: str, other: str
+) -> None:
+    source, merged = (
+        "".join(text.replace("{}", str(number)) for number in range(20_000 // len(text)))
+        for text in (piece, other)
+    )
+    rows = (Row("a", "Say it.", source, source, 0, 1), Row("b", "More.", source[9:], source, 1, 2))
+    example = Example(f"Say it. {merged}", merged, merged)
+    n_characters = sum(map(len, (*example, source, source, source, source)))
+
+    calls = _count_calls(lambda: measure_information(example, rows, WEIGHTS, encoder))
+
+    assert calls < 40 * n_characters
