@@ -124,8 +124,9 @@ class Comparison:
         """Whether the question may tell something of the answer of source `at`; quick to say."""
         if not self.holds_all:
             return True
-        answer = self.sources[at].output.folded
-        return any(beginning in answer for beginning in self._link_stems)
+        answer = self.sources[at].output
+        stems = [stem for stem in self._link_stems if stem in answer.folded]
+        return any(word.startswith(stem) for stem in stems for word in answer.vocabulary)
 
     @lazy
     def _link_stems(self) -> set[str]:
