@@ -79,7 +79,8 @@ def main() -> None:
         "threshold": MIN_INFORMATION,
     }
     for name in arguments.sets:
-        result[name] = measure_set(_read_lines(LABELLED / f"{name}.jsonl"), encoder)
+        if (path := LABELLED / f"{name}.jsonl").exists():
+            result[name] = measure_set(_read_lines(path), encoder)
     if arguments.data:
         rows = _read_lines(arguments.data / "alpaca_17k.jsonl")
         weights = WordWeights.count(map(_text_of, rows))

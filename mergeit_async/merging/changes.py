@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from mergeit_async.merging.context import count_same
@@ -36,6 +37,8 @@ CROWD = 2.0
 CONTENT_WEIGHT = 0.3
 # Bounds on the work that hostile texts make.
 MOST_LOST, MOST_WORDS, MOST_NUMBERS, MOST_PLACES = 1_000, 2_000, 20, 10
+# So many places are compared for one number; few share a neighbour with it in a true text.
+MOST_CANDIDATES = 200
 EDGE = ""
 
 
@@ -68,31 +71,45 @@ def find_moved(fields: Sequence[Field], area: Area) -> list[Change]:
 
     The place is that among the same words; no source may have the other number there.
     """
-    return [
-        Change(old, new, BETWEEN, "number")
-        for field in fields
-        for old, new in _find_in_place(field, area.merged, area)
-        if not any(new == other for each in area.sources for _, other in _pair_up(field, each, old))
-    ]
+    changes = []
+    for field in fields:
+        for old in _find_thinned(field, area):
+            if found := [new for each in area.merged for new in _find_in_place(field, each, old)]:
+                known = {new for each in area.sources for new in _find_in_place(field, each, old)}
+                changes += [Change(old, n, BETWEEN, "number") for n in found if n not in known]
+    return changes
 
 
-def _find_in_place(field: Field, merged: Iterable[Field], area: Area) -> Iterator[tuple[str, str]]:
-    """The numbers that stand less often than before, each with the one in its place."""
-    numbers = [word for word in field.vocabulary if is_number(word)]
-    for old in sorted(numbers)[:MOST_NUMBERS]:
-        if area.lacks(old):
-            for each in merged:
-                yield from _pair_up(field, each, old)
+def is_code(text: str) -> bool:
+    """Whether `text` holds so many signs of a program that its words are identifiers."""
+    return len(_CODE.findall(text)) >= SIGNS_OF_CODE
 
 
-def _pair_up(field: Field, other: Field, old: str) -> Iterator[tuple[str, str]]:
-    """The number `old` with those of `other`, no form of it, that stand among the same words."""
-    places = [at for at, word in enumerate(field.words[:MOST_WORDS]) if word == old][:MOST_PLACES]
-    for place, word in enumerate(other.words[:MOST_WORDS]) if places else ():
-        if not is_number(word) or not set(number_readings(word)).isdisjoint(number_readings(old)):
-            continue
-        if any(count_same(field.words, at, other.words, place) for at in places):
-            yield old, word
+def _find_thinned(field: Field, area: Area) -> list[str]:
+    """The numbers that stand less often than before."""
+    numbers = sorted(word for word in field.vocabulary if is_number(word))
+    return [word for word in numbers[:MOST_NUMBERS] if area.lacks(word)]
+
+
+def _find_in_place(field: Field, other: Field, old: str) -> Iterator[str]:
+    """The numbers of `other`, no form of `old`, that stand among the words around that one."""
+    words, others = field.words[:MOST_WORDS], other.words[:MOST_WORDS]
+    places = [at for at, word in enumerate(words) if word == old][:MOST_PLACES]
+    for place in islice(_find_candidates(words, places, others), MOST_CANDIDATES):
+        if set(number_readings(others[place])).isdisjoint(number_readings(old)) and any(
+            count_same(field.words, at, other.words, place) for at in places
+        ):
+            yield others[place]
+
+
+def _find_candidates(
+    words: Sequence[str], places: Sequence[int], others: Sequence[str]
+) -> Iterator[int]:
+    """Where `others` have a number behind a word that one of the `places` in `words` is behind."""
+    before = {_neighbours(words, at)[0] for at in places}
+    for place, word in enumerate(others) if places else ():
+        if is_number(word) and (EDGE in before or _neighbours(others, place)[0] in before):
+            yield place
 
 
 class _Contexts:
@@ -100,7 +117,7 @@ class _Contexts:
 
     def __init__(self, fields: Sequence[Field], area: Area) -> None:
         self._area = area
-        self._is_code = sum(len(_CODE.findall(field.text)) for field in fields) >= SIGNS_OF_CODE
+        self._is_code = is_code("\n".join(field.text for field in fields))
         self._between: dict[tuple[str, str], str] = {}
         self._beside: dict[tuple[int, str], list[str]] = {}
         new = set().union(*(field.vocabulary for field in fields)) - area.vocabulary.words
@@ -144,13 +161,12 @@ class _Contexts:
         """The lost unit of the same kind that stood beside the same word, or else any."""
         new = words[at]
         n_lost, n_new = self._n_lost[kind], self._n_new[kind]
-        plausible = min(1.0, CROWD * n_lost / n_new)
         for side, neighbour in zip((-1, 1), _neighbours(words, at), strict=True):
             for old in self._beside.get((side, neighbour), ()) if neighbour else ():
                 if self._lost[old] == kind and not _is_short_for(old, new):
                     content = weights.weigh(neighbour) >= CONTENT_WEIGHT
                     strength = BESIDE if content else BESIDE_FUNCTION_WORD
-                    return Change(old, new, strength * plausible, kind)
+                    return Change(old, new, strength, kind)
         candidates = [o for o, its in self._lost.items() if its == kind]
         for old in candidates:
             if kind == "number" and _is_transposed(old, new):
@@ -159,6 +175,7 @@ class _Contexts:
         if any_lost is None:
             return None
         is_instead = n_lost >= n_new and (kind == "name" or self._area.is_gone(any_lost))
+        plausible = min(1.0, CROWD * n_lost / n_new)
         least = NUMBER_ASKED if kind == "number" and self._area.is_asked else SOMEWHERE
         return Change(any_lost, new, INSTEAD if is_instead else least * plausible, kind)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from mergeit_async.merging.changes import is_code
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.leak import find_labels
 from mergeit_async.merging.matching import SHORTEST_STEM, Encoder, Vocabulary
@@ -123,8 +124,9 @@ class Comparison:
         """Whether the question may tell something of the answer of source `at`; quick to say."""
         if not self.holds_all:
             return True
-        answer = self.sources[at].output.folded
-        return any(beginning in answer for beginning in self._link_stems)
+        answer = self.sources[at].output
+        stems = [stem for stem in self._link_stems if stem in answer.folded]
+        return any(word.startswith(stem) for stem in stems for word in answer.vocabulary)
 
     @lazy
     def _link_stems(self) -> set[str]:
@@ -142,14 +144,14 @@ class Comparison:
     def questions(self) -> Area:
         """What is asked and given."""
         merged = self.merged.question
-        strangers = find_strangers(merged, self.known)
+        strangers = find_strangers(merged, self.known, self.sources_questions)
         return Area(merged, self.sources_questions, self.asked, strangers, True, self.answered)
 
     @lazy
     def answers(self) -> Area:
         merged = (self.merged.output,)
         sources = [row.output for row in self.sources]
-        strangers = find_strangers(merged, self.known)
+        strangers = find_strangers(merged, self.known, sources)
         return Area(merged, sources, self.answered, strangers, False, self.asked)
 
     @lazy
@@ -188,7 +190,24 @@ class Comparison:
     def _places(self) -> list[Places | None]:
         """Per source where its fields stand, None where one does not stand there word for word."""
         question = f"{self.merged.instruction.folded}\n{self.merged.input.folded}"
-        return [_find_places(row, question, self.merged.output.folded) for row in self.sources]
+        output = self.merged.output
+        return [
+            None
+            if _is_recased(row.output, output) or self._is_shared(at)
+            else _find_places(row, question, output.folded)
+            for at, row in enumerate(self.sources)
+        ]
+
+    def _is_shared(self, at: int) -> bool:
+        """Whether the answer of source `at` may stand in the merged one only as part of another's.
+
+        It stands there less often than in the sources.
+        """
+        answer = self.sources[at].output.folded
+        if not any(answer in row.output.folded for i, row in enumerate(self.sources) if i != at):
+            return False
+        needed = sum(row.output.folded.count(answer) for row in self.sources) if answer else 0
+        return self.merged.output.folded.count(answer) < needed
 
     @lazy
     def _keeps_order(self) -> bool:
@@ -246,7 +265,25 @@ def _is_whole(field: Field, text: str, at: int) -> bool:
     end = at + len(field.folded)
     is_cut = at and text[at - 1].isalnum() and field.folded[0].isalnum()
     goes_on = end < len(text) and text[end].isalnum() and field.folded[-1].isalnum()
-    return not (is_cut or goes_on)
+    return not (is_cut or goes_on or _is_in_number(field.folded, text, at, end))
+
+
+def _is_in_number(field: str, text: str, at: int, end: int) -> bool:
+    """Whether the number that a field begins or ends with is a part of another: 5 of -5 and 3.5."""
+    if field[0].isdigit() and at and text[at - 1] in "-−.,":
+        before = text[at - 2] if at > 1 else ""
+        if before.isdigit() if text[at - 1] in ".," else not before.isalnum():
+            return True
+    return (
+        field[-1].isdigit()
+        and text[end : end + 1] in (".", ",")
+        and text[end + 1 : end + 2].isdigit()
+    )
+
+
+def _is_recased(answer: Field, merged: Field) -> bool:
+    """Whether `answer` is code that does not stand in `merged` in the same letters."""
+    return answer.text.strip() not in merged.text and is_code(answer.text)
 
 
 def _cut_out(text: str, parts: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from mergeit_async.merging.hint import (
     count_content,
     find_added,
     find_remark,
+    tells_answer,
 )
 from mergeit_async.merging.language import LEAST_TOLD, find_foreign
 from mergeit_async.merging.leak import (
@@ -24,8 +25,11 @@ from mergeit_async.merging.leak import (
     measure_leak,
     repeats_label,
 )
+from mergeit_async.merging.measures import find_remeasured
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
+from mergeit_async.merging.short import find_flipped, find_holder
+from mergeit_async.merging.signs import find_resigned
 from mergeit_async.merging.strangers import Area
 from mergeit_async.merging.units import Field, is_number
 
@@ -33,7 +37,7 @@ from mergeit_async.merging.units import Field, is_number
 INPUT_LOSS = (0.4, 0.75)
 # The same for the numbers of an input that has so many.
 NUMBERS_LOST, FEWEST_NUMBERS = (0.4, 0.8), 2
-OUTPUT_LOSS = (0.4, 0.75)
+OUTPUT_LOSS = (0.5, 0.8)
 SWAP = (0.2, 0.6)
 # By how much one source's question and answer together are kept worse than another's: a style that
 # rewords does so with all of them. Questions are reworded more freely.
@@ -42,7 +46,7 @@ LEFT_BEHIND, MOST_BY_QUESTION = (0.75, 1.0), 0.55
 VERBATIM = (0.75, 0.95)
 # A style that rewords all rewords the answers of the other sources as well: so much of the loss
 # of the best kept one is taken for style.
-STYLE = 0.5
+STYLE = 0.6
 # How close an answer is to the merged one by the model, usually; how far that counts, at most.
 USUAL_SIMILARITY, MODEL_SHARE, MOST_BY_MODEL = 0.5, 0.4, 0.1
 # The weight of new words, as a share of that of the lost ones, that makes another topic of it.
@@ -56,11 +60,20 @@ MOST = 0.95
 MOST_BY_WORD, MOST_BY_LOSS = 0.6, 0.9
 # What an answer and a question may lose where another source is kept word for word.
 ANSWER_BESIDE_WHOLE, QUESTION_BESIDE_WHOLE, MOST_BY_WHOLE = (0.1, 0.3), (0.3, 0.7), 0.7
+# What the answer has lost where its question asks for another thing.
+ANSWER_ELSEWHERE = (0.1, 0.3)
 # A remark in the question, or in material that else is kept.
 BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
 RUN_SIGNS = 2
 CHANGED = (("number", "number_changed"), ("name", "name_changed"))
+SIGNS = (
+    ("number", "number_changed"),
+    ("expression", "number_changed"),
+    ("measure", "number_changed"),
+    ("sign", "name_changed"),
+    ("name", "name_changed"),
+)
 
 
 class Doubt(NamedTuple):
@@ -83,7 +96,11 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
     """The doubts whether source `at` is kept."""
     found = [*_doubt_leak(compared, at), *_doubt_swap(compared, at)]
     if not compared.holds(at):
-        found += [
+        # Of equally strong doubts the first gives the reason: the narrower one.
+        found = [
+            *_doubt_short(compared, at),
+            *_doubt_signs(compared, at),
+            *found,
             *_doubt_loss(compared, at),
             *_doubt_beside_whole(compared, at),
             *_doubt_changes(compared, at),
@@ -118,12 +135,11 @@ def _doubt_language(compared: Comparison) -> Iterator[Doubt]:
 
 
 def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
-    """A remark alone is no reason to refuse a merge, but it makes any other weigh more."""
-    merged, sources = compared.merged.question, compared.sources_questions
-    if count_brackets(merged) > count_brackets(sources) and (
-        remark := find_remark(merged, sources, compared.asked_before, compared.answers_before)
-    ):
-        yield Doubt(BY_HINT, "answer_leaked", (f": a question without the remark '{remark}'",))
+    """A remark alone is no reason to refuse a merge, but it makes any other weigh more.
+
+    Unless it is made of words of an answer.
+    """
+    yield from _doubt_remark(compared)
     if compared.holds_all:
         is_kept = count_content(compared.links.input) >= ADDED_WORDS
     else:
@@ -131,6 +147,17 @@ def _doubt_hints(compared: Comparison) -> Iterator[Doubt]:
     if is_kept and (added := find_added(compared.merged.input, compared.asked_before)):
         phrase = f", input: without what was added to it: {', '.join(added[:5])}"
         yield Doubt(BY_HINT, "answer_leaked", (phrase,))
+
+
+def _doubt_remark(compared: Comparison) -> Iterator[Doubt]:
+    merged, sources = compared.merged.question, compared.sources_questions
+    if count_brackets(merged) <= count_brackets(sources):
+        return
+    known = compared.asked_before
+    answers = compared.answers_before.words.difference(*(r.input.words for r in compared.sources))
+    if remark := find_remark(merged, sources, known, answers):
+        strength = MOST_BY_WORD if tells_answer(remark, known, answers) else BY_HINT
+        yield Doubt(strength, "answer_leaked", (f": a question without the remark '{remark}'",))
 
 
 def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
@@ -243,10 +270,38 @@ def _doubt_replaced(compared: Comparison, at: int) -> Iterator[Doubt]:
     words += find_replaced(row.input, compared.questions, *tools)
     if words:
         yield _as_doubt(words, "name_changed", MOST_BY_WORD)
+    verb = row.instruction.words[:1]  # which everybody rewords
+    asked = find_replaced(row.instruction, compared.questions, *tools)
+    if asked := [change for change in asked if change.old not in verb]:
+        lost = ramp(1.0 - compared.survivals[at][2].share, *ANSWER_ELSEWHERE)
+        yield _as_doubt(asked, "topic_changed", MOST_BY_WORD * lost)
     numbers = find_renumbered(row.output, compared.answers)
     numbers += find_renumbered(row.input, compared.questions)
     if numbers:
         yield _as_doubt(numbers, "number_changed", MOST_BY_LOSS)
+
+
+def _doubt_signs(compared: Comparison, at: int) -> Iterator[Doubt]:
+    row = compared.sources[at]
+    areas = ((row.output, compared.answers), (row.input, compared.questions))
+    found = [
+        change
+        for field, area in areas
+        for change in (*find_resigned(field, area), *find_remeasured(field, area))
+    ]
+    for kind, reason in SIGNS:
+        if changes := [change for change in found if change.kind == kind]:
+            yield _as_doubt(changes, reason, MOST)
+
+
+def _doubt_short(compared: Comparison, at: int) -> Iterator[Doubt]:
+    output = compared.sources[at].output
+    if holder := find_holder(at, compared.sources, compared.merged.output):
+        phrase = f", output: its own '{output.text[:40]}', not only that in '{holder.text[:40]}'"
+        yield Doubt(MOST, "source_dropped", (phrase,))
+    word, opposite = find_flipped(output, compared.answers)
+    if word:
+        yield Doubt(MOST, "name_changed", (f": the word {word}, not {opposite}",))
 
 
 def _find_all_changes(

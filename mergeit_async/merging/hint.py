@@ -7,7 +7,7 @@ between brackets, or among the material that else is kept word for word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from mergeit_async.merging.function_words import FUNCTION_WORDS, NUMERALS
 from mergeit_async.merging.matching import Vocabulary
@@ -16,6 +16,7 @@ from mergeit_async.merging.units import Field, is_number, read_words
 _REMARK = re.compile(r"[(（]([^()（）]{3,120})[)）]")
 # What a part of the material is called, which is no remark on it.
 _NAME_OF_PART = re.compile(r"[^.:;\n()]{0,40}:")
+_NAMED_PART = re.compile(r"^\w ?\([^()\n]{0,120}\)(?=:)", re.MULTILINE)
 LEAST_LETTERS = 3
 # So many words that are no source's, in the material, are more than what connects its parts.
 ADDED_WORDS = 4
@@ -28,23 +29,27 @@ def count_brackets(fields: Iterable[Field]) -> int:
 
 
 def find_remark(
-    merged: Iterable[Field], sources: Sequence[Field], known: Vocabulary, answers: Vocabulary
+    merged: Iterable[Field], sources: Sequence[Field], known: Vocabulary, answers: Set[str]
 ) -> str:
     """The first remark in brackets that no source makes, and that says what none of them asks.
 
     A single word is one only where it stands in an answer: poodle (dog).
     """
     for field in merged:
-        for remark in _REMARK.findall(field.text[:MOST_CHARACTERS]):
+        for remark in _REMARK.findall(_NAMED_PART.sub("", field.text[:MOST_CHARACTERS])):
             if any(f"({remark})" in each.text for each in sources):
                 continue
             words = read_words(remark)
             is_word = len(words) == 1 and _is_content(words[0])
-            if (is_word and words[0] in answers.words) or (
-                len(words) > 1 and _find_new(remark, known)
-            ):
+            if (is_word and words[0] in answers) or (len(words) > 1 and _find_new(remark, known)):
                 return str(remark)
     return ""
+
+
+def tells_answer(remark: str, known: Vocabulary, answers: Set[str]) -> bool:
+    """Whether what `remark` adds to the `known` questions are words of the `answers`."""
+    words = _find_new(remark, known) or read_words(remark)
+    return set(words) <= answers
 
 
 def find_added(given: Field, known: Vocabulary) -> list[str]:

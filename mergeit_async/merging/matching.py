@@ -14,6 +14,7 @@ from mergeit_async.merging.function_words import NUMERALS, spell_out
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.units import (
     in_24_hours,
+    in_other_units,
     is_number,
     number_readings,
     tells_afternoon,
@@ -30,7 +31,7 @@ STRANGE, SAME = 0.30, 0.65
 MOST_COMPARED = 64
 # Bounds on the work that hostile texts make.
 MOST_LOST = 1_000
-MOST_OF_A_STEM = 256
+MOST_OF_A_STEM = 32
 
 
 class Encoder(Protocol):
@@ -73,6 +74,7 @@ class Vocabulary:
             self._numbers.update(spell_out(self.words))
             if tells_afternoon(self.words):
                 self._numbers.update(*map(in_24_hours, self._numbers))
+            self._numbers.update(in_other_units(self.words, self._numbers))
         return self._numbers
 
     def _has_stem_of(self, word: str) -> bool:
@@ -97,12 +99,15 @@ def _bare_forms(word: str) -> list[str]:
 
 def _index_stems(words: Set[str]) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = defaultdict(list)
-    # In a fixed order wherever not all words find room.
-    for word in words if len(words) <= MOST_OF_A_STEM else sorted(words):
-        for form in _bare_forms(word):
+    for word in words:
+        has_one = len(word) > SHORTEST_STEM and word.isascii()
+        for form in (word,) if has_one else _bare_forms(word):
             stem = form[:SHORTEST_STEM]
-            if len(stem) == SHORTEST_STEM and len(stems[stem]) < MOST_OF_A_STEM:
+            if len(stem) == SHORTEST_STEM:
                 stems[stem].append(form)
+    for forms in stems.values():
+        if len(forms) > MOST_OF_A_STEM:
+            forms[:] = sorted(forms)[:MOST_OF_A_STEM]
     return stems
 
 

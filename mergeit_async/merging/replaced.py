@@ -25,7 +25,7 @@ BARELY, SURELY = 0.85, 1.0
 # Two words of one meaning, by the model: from which cosine on, and where there is no doubt left.
 KIN, SAME = 0.6, 0.8
 # The share of a text's words that are kept, from which on it counts as kept word for word.
-REWORDED, VERBATIM = 0.78, 0.9
+REWORDED, VERBATIM = 0.82, 0.9
 # Bounds on the work that hostile texts make.
 MOST_LOST, MOST_PAIRS = 200, 2_000
 
@@ -95,6 +95,8 @@ def _pair(words: Sequence[str], lost: Sequence[int], area: Area) -> Iterator[tup
             after = merged[place + 1] if place + 1 < len(merged) else ""
             for at in {*by_neighbour[-1, before], *by_neighbour[1, after]}:
                 n_pairs += 1
+                if words[at].startswith(new):  # as it is abbreviated: ext.
+                    continue
                 if n_pairs <= MOST_PAIRS and (same := count_same(words, at, merged, place)):
                     yield words[at], new, same
 

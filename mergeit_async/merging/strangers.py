@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from mergeit_async.merging.acronym import find_renamed
 from mergeit_async.merging.function_words import FUNCTION_WORDS, GERMAN
 from mergeit_async.merging.matching import Vocabulary
 from mergeit_async.merging.units import Field, in_24_hours, is_number, tells_afternoon
@@ -32,6 +33,10 @@ class Strangers(NamedTuple):
     field: Field
     places: tuple[tuple[int, str], ...]
 
+    def without(self, words: set[str]) -> Strangers:
+        places = (place for place in self.places if self.field.words[place[0]] not in words)
+        return Strangers(self.field, tuple(places))
+
 
 class Area(NamedTuple):
     """The questions or the answers: of the merged row, and of all its sources.
@@ -54,13 +59,25 @@ class Area(NamedTuple):
 
     def lacks(self, word: str) -> bool:
         """Whether `word` stands less often in the merged fields than in those of the sources."""
+        return self._count_added(word) < 0
+
+    def exceeds(self, word: str) -> bool:
+        """Whether `word` stands more often in the merged fields than in those of the sources."""
+        return self._count_added(word) > 0
+
+    def _count_added(self, word: str) -> int:
         kept = sum(field.count(word) for field in self.merged)
-        return kept < sum(field.count(word) for field in self.sources)
+        return kept - sum(field.count(word) for field in self.sources)
 
 
-def find_strangers(fields: Iterable[Field], known: Vocabulary) -> list[Strangers]:
-    """The units of `fields` that are no form of a `known` one."""
-    return [found for field in fields if (found := _find_strange(field, known)).places]
+def find_strangers(
+    fields: Sequence[Field], known: Vocabulary, sources: Sequence[Field] = ()
+) -> list[Strangers]:
+    """The units of `fields` that are no form of a `known` one, nor a name of `sources` renamed."""
+    found = [strange for field in fields if (strange := _find_strange(field, known)).places]
+    if not found or not (renamed := find_renamed(fields, sources)):
+        return found
+    return [rest for each in found if (rest := each.without(renamed)).places]
 
 
 def _find_strange(field: Field, known: Vocabulary) -> Strangers:

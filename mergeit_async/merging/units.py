@@ -20,7 +20,7 @@ from mergeit_async.records import Example, Row
 # no more than long ones.
 # Thousands in groups; decimals; one comma between digits, unless it is one of a row: 4,3,12.
 _NUMBER = (
-    r"\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
+    r"(?<!\d,)\d{1,3}(?:,\d{3}){1,6}(?!,?\d)(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40}){1,6}"
     r"|(?<![,.])\d{1,40},\d{1,40}(?![,.]?\d)|\d{1,40}"
 )
 # A look at the first sign spares most places all the forms of numbers.
@@ -31,17 +31,26 @@ _MARKS = (
     "\u0900-\u0963\u0966-\u0dff"
 )
 _UNIT = re.compile(rf"[^\W\d][\w{_MARKS}]{{0,63}}|(?=\d)(?:{_NUMBER})")
+_WORDLIKE = re.compile(rf"[\w{_MARKS}]")
+_ASCII = bytes(range(128))
+# For a text without digits, to cut it at what is no letter: some ten times quicker than a pattern.
+A_DIGIT, LONGEST_UNIT = b"0", 64
+_SPACED = bytes(
+    sign
+    if chr(sign).isalpha() or sign == ord("_")
+    else ord(A_DIGIT if chr(sign).isdigit() else " ")
+    for sign in _ASCII
+) + bytes(128)
 # Han, kana, Hangul, Thai, Lao, Khmer.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]+")
-_DIGITS = {
-    zero + digit: str(digit)
-    for zero in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50, 0xFF10)
-    for digit in range(10)
-}
+_RAISED = re.compile("([⁰¹²³⁴-⁹₀-₉]+)")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 # The Arabic decimal comma, the letter stretcher and the short vowels, which are seldom written.
 _ARABIC = {0x066B: ".", 0x066C: ",", 0x0640: None} | dict.fromkeys(range(0x064B, 0x0653))
-_TRANSLATION = _DIGITS | _ARABIC
-_TRANSLATED = re.compile(f"[{''.join(map(chr, _TRANSLATION))}]")
+_TRANSLATED = re.compile(f"[{''.join(map(chr, _ARABIC))}]")
+
+_CENTURIES = frozenset(("century", "centuries", "jahrhundert", "siècle", "siglo", "século"))
+_THOUSANDFOLD = re.compile(r"k[gmw]|kilo\w*")
 
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")
 
@@ -119,9 +128,21 @@ def read_words(text: str) -> list[str]:
 
 
 def _split(folded: str) -> list[str]:
-    if folded.isascii():
-        return _ASCII_UNIT.findall(folded)
-    return list(_split_unspaced(_UNIT.findall(folded)))
+    if not folded.isascii() and _WORDLIKE.search(_find_odd(folded)):
+        return list(_split_unspaced(_UNIT.findall(folded)))
+    plain = folded.encode("ascii", "replace")
+    spaced = plain.translate(_SPACED)
+    if A_DIGIT not in spaced:
+        words = spaced.decode().split()
+        if max(map(len, words), default=0) <= LONGEST_UNIT:
+            return words
+    return _ASCII_UNIT.findall(plain.decode())
+
+
+def _find_odd(text: str) -> str:
+    """The signs of `text` that are not ASCII, in a row: few, mostly, and so quick to look at."""
+    coded = text.encode("utf-8", "surrogatepass").translate(None, _ASCII)
+    return coded.decode("utf-8", "surrogatepass")
 
 
 def _normalise(text: str) -> str:
@@ -129,11 +150,15 @@ def _normalise(text: str) -> str:
 
     NFKC would make 52 of 5²; a caret before it keeps the two digits two numbers.
     """
-    raised = re.sub("([⁰¹²³⁴-⁹₀-₉]+)", r" \1 ", text)
-    folded = unicodedata.normalize("NFKC", raised).casefold()
-    if _TRANSLATED.search(folded):
-        folded = folded.translate(_TRANSLATION)
-    return _UNSPACED.sub(r" \g<0> ", folded)
+    if _RAISED.search(_find_odd(text)):
+        text = _RAISED.sub(r" \1 ", text)
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    odd = _find_odd(folded)
+    if _TRANSLATED.search(odd):
+        folded = folded.translate(_ARABIC)
+    if _OTHER_DIGIT.search(odd):
+        folded = _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
+    return _UNSPACED.sub(r" \g<0> ", folded) if _UNSPACED.search(odd) else folded
 
 
 def _split_unspaced(words: Iterable[str]) -> Iterable[str]:
@@ -178,3 +203,19 @@ def tells_afternoon(words: Set[str]) -> bool:
 def in_24_hours(number: str) -> tuple[str, ...]:
     """`number` as an hour of the afternoon, if it may be one."""
     return (str(int(number) + 12),) if number.isdecimal() and len(number) < 3 else ()
+
+
+def in_other_units(words: Set[str], numbers: Iterable[str]) -> set[str]:
+    """`numbers` in units that `words` imply: the 19th century, the 1800s; half a kilo, 500 g."""
+    found: set[str] = set()
+    if not words.isdisjoint(_CENTURIES):
+        found.update(f"{int(n) - 1}00" for n in numbers if n.isdecimal() and len(n) == 2)
+    if any(map(_THOUSANDFOLD.fullmatch, words)):
+        found.update(map(_times_thousand, numbers))
+    return found
+
+
+def _times_thousand(number: str) -> str:
+    whole, _, part = number.partition(".")
+    shifted = (whole + part[:3].ljust(3, "0")).lstrip("0") or "0"
+    return f"{shifted}.{part[3:]}" if part[3:] else shifted

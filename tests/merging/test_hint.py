@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mergeit_async.merging.hint import find_added, find_remark
+from mergeit_async.merging.hint import find_added, find_remark, tells_answer
 from mergeit_async.merging.matching import Vocabulary
 from mergeit_async.merging.units import read_field
 
@@ -11,7 +11,7 @@ KNOWN = Vocabulary(ASKED.vocabulary)
 
 
 def remark_in(question: str) -> str:
-    return find_remark([read_field(question)], [ASKED], KNOWN, Vocabulary({"chickpeas"}))
+    return find_remark([read_field(question)], [ASKED], KNOWN, {"chickpeas"})
 
 
 def test_a_remark_in_brackets_that_no_source_makes_is_found() -> None:
@@ -48,3 +48,22 @@ def test_words_that_were_added_to_material_are_told_from_the_names_of_its_parts(
         "word",
         "sun",
     ]
+
+
+@pytest.mark.parametrize(
+    ("remark", "is_told"),
+    [
+        ("chickpeas", True),
+        ("the chickpeas", True),
+        ("garbanzo", False),
+        ("called chickpeas", False),
+    ],
+)
+def test_a_remark_tells_an_answer_if_all_that_is_new_in_it_are_words_of_one(
+    remark: str, is_told: bool
+) -> None:
+    assert tells_answer(remark, KNOWN, {"chickpeas"}) == is_told
+
+
+def test_what_a_labelled_part_is_called_is_no_remark() -> None:
+    assert remark_in("A (chickpeas): 1, 2\nB (beans): 3, 4") == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -202,3 +204,134 @@ def test_a_megabyte_takes_about_a_second_at_most(encoder: WordVectors, piece: st
     measure_information(merged, (Row("l", "Read it.", long, long[3:], 0, 1),), WEIGHTS, encoder)
 
     assert time.process_time() - start < 3.0
+
+
+def test_a_question_with_another_object_is_another_topic(encoder: WordVectors) -> None:
+    tips = "1. Keep them in a dark place.\n2. Store them at 6 to 8 °C.\n3. Not beside onions."
+    row = Row("a", "Write three tips for storing potatoes.", "", tips, 0, 1)
+    question = f"{SOURCES[1].instruction} After that, write three tips for storing tomatoes."
+    other = "1. Keep them at room temperature.\n2. Put the stem down.\n3. Not beside bananas."
+    merged = Example(question, "", f"{SOURCES[1].output}\n\n{other}")
+
+    information = measure_information(merged, (row, SOURCES[1]), WEIGHTS, encoder)
+
+    refusal = check_information(information, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "topic_changed"
+    assert "source 1: the word potatoes, not tomatoes" in refusal.missing
+
+
+BESIDE = Row("b", "Who designed the bridge?", "", "It is a design by Helena Novak.", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "merged", "reason"),
+    [
+        ("-5", "The first is 5.", "number_changed"),
+        ("5", "The first is -5.", "number_changed"),
+        ("The result is x = -5.", "The result is x = 5.", "number_changed"),
+        ("def f(a, b): return a + b", "def f(a, b): return a - b", "number_changed"),
+        ("SELECT * FROM t WHERE n < 3;", "SELECT * FROM t WHERE n > 3;", "number_changed"),
+        ("u = getUserName(); print(u)", "u = getusername(); print(u)", "name_changed"),
+        ("It is 5 km away.", "It is 5 miles away.", "number_changed"),
+        ("5 km", "It is 5 miles.", "number_changed"),
+        ("What a day 😀!", "What a day 😢!", "name_changed"),
+        ("From 1914–1918.", "From 1918–1914.", "number_changed"),
+        ("Yes, as it is even.", "No, as it is even.", "name_changed"),
+    ],
+)
+def test_a_small_sign_that_changed_is_refused(
+    encoder: WordVectors, answer: str, merged: str, reason: str
+) -> None:
+    row = Row("a", "Answer the first one.", "", answer, 0, 1)
+    question = f"{row.instruction} {BESIDE.instruction}"
+
+    def measure(first: str) -> Information:
+        joined = Example(question, "", f"{first} {BESIDE.output}")
+        return measure_information(joined, (row, BESIDE), WEIGHTS, encoder)
+
+    refusal = check_information(measure(merged), MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == reason
+    assert check_information(measure(answer), MIN_INFORMATION) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "merged"), [("3.500", "3.5"), ("3.5", "3.500"), ("૩.૫", "3.5"), ("௪௨", "42")]
+)
+def test_equal_numbers_in_other_digits_are_kept(
+    encoder: WordVectors, answer: str, merged: str
+) -> None:
+    row = Row("a", "How wide is it?", "", answer, 0, 1)
+    joined = Example(
+        f"{row.instruction} {BESIDE.instruction}", "", f"It is {merged}. {BESIDE.output}"
+    )
+
+    assert measure_information(joined, (row, BESIDE), WEIGHTS, encoder).score == 1.0
+
+
+def test_a_yes_for_a_no_is_refused_where_another_answer_is_yes(encoder: WordVectors) -> None:
+    rows = (
+        Row("a", "Is 4 even?", "", "Yes, 4 is even.", 0, 1),
+        Row("b", "Is 6 even?", "", "Yes", 1, 2),
+    )
+    kept = Example("Is 4 even, and is 6 even?", "", "Yes, 4 is even. For 6 it is yes.")
+    flipped = kept._replace(output="Yes, 4 is even. For 6 it is no.")
+
+    information = measure_information(flipped, rows, WEIGHTS, encoder)
+
+    assert check_information(information, MIN_INFORMATION) is not None
+    assert measure_information(kept, rows, WEIGHTS, encoder).score > MIN_INFORMATION
+
+
+def test_an_answer_that_stands_only_inside_another_one_is_dropped(encoder: WordVectors) -> None:
+    rows = (
+        Row("a", "Name a yellow fruit.", "", "banana", 0, 1),
+        Row("b", "List two fruits.", "", "apple, banana", 1, 2),
+    )
+    question = "Name a yellow fruit, and list two fruits."
+
+    dropped = measure_information(Example(question, "", "apple, banana"), rows, WEIGHTS, encoder)
+    kept = Example(question, "", "banana; apple, banana")
+
+    refusal = check_information(dropped, MIN_INFORMATION)
+    assert refusal is not None and refusal.reason == "source_dropped"
+    assert measure_information(kept, rows, WEIGHTS, encoder).score == 1.0
+
+
+def _count_calls(act: Callable[[], object]) -> int:
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("piece", "other"),
+    [
+        ("the big {} was here ", "the big 9{} was here "),
+        ("{}. item number {} of 7\n", "{}. item number 1{} of 8\n"),
+        ("stema{} ", "stemb{} "),
+        ("x{} = f(a) + b;\n", "x{} = f(a) - b;\n"),
+    ],
+)
+def test_the_work_grows_with_the_length_of_hostile_texts(
+    encoder: WordVectors, piece: str, other: str
+) -> None:
+    source, merged = (
+        "".join(text.replace("{}", str(number)) for number in range(20_000 // len(text)))
+        for text in (piece, other)
+    )
+    rows = (Row("a", "Say it.", source, source, 0, 1), Row("b", "More.", source[9:], source, 1, 2))
+    example = Example(f"Say it. {merged}", merged, merged)
+    n_characters = sum(map(len, (*example, source, source, source, source)))
+
+    calls = _count_calls(lambda: measure_information(example, rows, WEIGHTS, encoder))
+
+    assert calls < 40 * n_characters

@@ -50,6 +50,19 @@ def test_an_hour_of_the_afternoon_is_found_on_the_other_clock() -> None:
     assert not _has("at 8 o'clock", "20")
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("in the 19th century", "1800"),
+        ("half a kilogram of flour", "500"),
+        ("a run of 1.25 km", "1250"),
+    ],
+)
+def test_a_number_is_found_in_another_unit(text: str, number: str) -> None:
+    assert _has(text, number)
+    assert not _has(text, "700")
+
+
 def test_a_spelled_number_is_found_in_digits() -> None:
     assert _has("for 8 people", "eight")
     assert not _has("for 8 people", "seven")

@@ -46,6 +46,12 @@ def test_a_text_that_is_kept_has_no_other_word() -> None:
     assert replaced(RECIPE, f"Here it is: {RECIPE} Enjoy your meal with parsley!") == []
 
 
+def test_the_beginning_of_a_word_stands_for_it() -> None:
+    source = "Name: Lena Horvat\nExtension: 4417\nRoom: B12 in the old building"
+    assert replaced(source, source.replace("Extension", "Ext.")) == []
+    assert replaced(source, source.replace("Extension", "Car")) == [("extension", "car")]
+
+
 def test_an_article_may_follow_the_word() -> None:
     source = "The triangle with two equal sides is called an isosceles triangle."
     merged = "The triangle with two equal sides is called a scalene triangle."

@@ -18,6 +18,11 @@ def test_words_come_without_case_and_numbers_apart_from_what_they_count() -> Non
 def test_thousands_in_groups_are_one_number_and_cells_are_several() -> None:
     assert read_words("sold 1,250, then 1,234,567.5") == ["sold", "1,250", "then", "1,234,567.5"]
     assert read_words("4,3,12\n10,2.5,25") == ["4", "3", "12", "10", "2.5", "25"]
+    assert read_words("2022,1500,850,800") == ["2022", "1500", "850", "800"]
+
+
+def test_digits_of_all_scripts_are_digits() -> None:
+    assert read_words("૩ and ௪.௨, ７, ๘") == ["3", "and", "4.2", "7", "8"]
 
 
 def test_a_raised_digit_is_a_number_of_its_own() -> None:
