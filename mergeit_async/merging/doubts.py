@@ -19,6 +19,7 @@ from mergeit_async.merging.hint import (
 )
 from mergeit_async.merging.language import LEAST_TOLD, find_foreign
 from mergeit_async.merging.leak import (
+    brackets_answer,
     fills_blank,
     find_run,
     holds_answer,
@@ -166,7 +167,7 @@ def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     row = compared.sources[at]
     output, merged, asked = row.output, compared.merged.question, compared.sources_questions
     phrase = f": a question without its answer '{output.text[:60]}'"
-    if holds_answer(output, merged, asked):
+    if holds_answer(output, merged, asked) or brackets_answer(output, merged, asked):
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
     if fills_blank(merged, row.question):
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (": the blank to fill in",))
