@@ -32,6 +32,7 @@ from mergeit_async.merging.replaced import find_renumbered, find_replaced
 from mergeit_async.merging.short import find_flipped, find_holder
 from mergeit_async.merging.signs import find_resigned
 from mergeit_async.merging.strangers import Area
+from mergeit_async.merging.unasked import find_unasked
 from mergeit_async.merging.units import Field, is_number
 
 # Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
@@ -63,6 +64,8 @@ MOST_BY_WORD, MOST_BY_LOSS = 0.6, 0.9
 ANSWER_BESIDE_WHOLE, QUESTION_BESIDE_WHOLE, MOST_BY_WHOLE = (0.1, 0.3), (0.3, 0.7), 0.7
 # What the answer has lost where its question asks for another thing.
 ANSWER_ELSEWHERE = (0.1, 0.3)
+# What a question loses that is gone, though its answer says its words.
+UNASKED = (0.6, 0.8)
 # A remark in the question, or in material that else is kept.
 BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
@@ -103,6 +106,7 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
             *_doubt_signs(compared, at),
             *found,
             *_doubt_loss(compared, at),
+            *_doubt_unasked(compared, at),
             *_doubt_beside_whole(compared, at),
             *_doubt_changes(compared, at),
         ]
@@ -222,6 +226,14 @@ def _doubt_beside_whole(compared: Comparison, at: int) -> Iterator[Doubt]:
     yield Doubt(MOST_BY_LOSS * ramp(1.0 - output.share, *ANSWER_BESIDE_WHOLE), reason)
     asked = ramp(1.0 - instruction.share, *QUESTION_BESIDE_WHOLE)
     yield Doubt(MOST_BY_WHOLE * asked, reason)
+
+
+def _doubt_unasked(compared: Comparison, at: int) -> Iterator[Doubt]:
+    row, instruction = compared.sources[at], compared.survivals[at][0]
+    lost = ramp(1.0 - instruction.share, *UNASKED)
+    if lost and (words := find_unasked(row, instruction, compared.merged)):
+        phrase = f", instruction: its question about {', '.join(words[:5])}"
+        yield Doubt(MOST_BY_LOSS * lost, "source_dropped", (phrase,))
 
 
 def _fall_behind(compared: Comparison, at: int, field: int) -> float:
