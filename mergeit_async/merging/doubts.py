@@ -29,6 +29,7 @@ from mergeit_async.merging.leak import (
 from mergeit_async.merging.measures import find_remeasured
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
+from mergeit_async.merging.reworded import is_reworded
 from mergeit_async.merging.short import find_flipped, find_holder
 from mergeit_async.merging.signs import find_resigned
 from mergeit_async.merging.strangers import Area
@@ -49,6 +50,8 @@ VERBATIM = (0.75, 0.95)
 # A style that rewords all rewords the answers of the other sources as well: so much of the loss
 # of the best kept one is taken for style.
 STYLE = 0.6
+# What is left of that doubt where the question is kept and the answer is as long as before.
+LEFT_OF_REWORDED = 0.35
 # How close an answer is to the merged one by the model, usually; how far that counts, at most.
 USUAL_SIMILARITY, MODEL_SHARE, MOST_BY_MODEL = 0.5, 0.4, 0.1
 # The weight of new words, as a share of that of the lost ones, that makes another topic of it.
@@ -210,7 +213,10 @@ def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
     if loss > LEAST_LOSS:
         loss += _estrange(compared, at)
         strength = MOST_BY_LOSS * ramp(loss, *OUTPUT_LOSS)
-        yield Doubt(strength, _name_loss(compared, at, instruction.share))
+        reason = _name_loss(compared, at, instruction.share)
+        if reason == "topic_changed" and strength:
+            strength *= _lessen_by_rewording(compared, at)
+        yield Doubt(strength, reason)
     behind = min(MOST_BY_QUESTION, _fall_behind(compared, at, 0)) + _fall_behind(compared, at, 2)
     if behind > LEFT_BEHIND[0]:
         strength = MOST_BY_LOSS * ramp(behind, *LEFT_BEHIND)
@@ -226,6 +232,13 @@ def _doubt_beside_whole(compared: Comparison, at: int) -> Iterator[Doubt]:
     yield Doubt(MOST_BY_LOSS * ramp(1.0 - output.share, *ANSWER_BESIDE_WHOLE), reason)
     asked = ramp(1.0 - instruction.share, *QUESTION_BESIDE_WHOLE)
     yield Doubt(MOST_BY_WHOLE * asked, reason)
+
+
+def _lessen_by_rewording(compared: Comparison, at: int) -> float:
+    """What is left of a doubt by words of an answer that others stand for, from 0 to 1."""
+    instruction = compared.survivals[at][0]
+    is_style = is_reworded(at, compared.sources, compared.merged, instruction)
+    return LEFT_OF_REWORDED if is_style else 1.0
 
 
 def _doubt_unasked(compared: Comparison, at: int) -> Iterator[Doubt]:
