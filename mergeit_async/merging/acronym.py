@@ -38,7 +38,7 @@ def _spell_out(
 
 def _as_pattern(initials: str) -> re.Pattern[str]:
     """Words with these initials in a row; short ones may stand between them."""
-    between = r"[ -](?:(?:of|and|the|for|de|der|und)[ ]){0,2}"
+    between = r",?[ -](?:(?:of|and|the|for|de|der|und)[ ]){0,2}"
     words = between.join(rf"{letter}[^\W\d_]+" for letter in initials)
     flags = re.IGNORECASE if len(initials) >= LEAST_OF_WORDS else 0
     return re.compile(rf"\b{words}", flags)

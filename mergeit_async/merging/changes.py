@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from mergeit_async.merging.context import count_same
+from mergeit_async.merging.context import LEAST_SAME, count_same
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 from mergeit_async.merging.matching import Encoder
 from mergeit_async.merging.strangers import Area, find_names, kind_of
@@ -35,11 +35,15 @@ SIGNS_OF_CODE = 3
 # anything.
 CROWD = 2.0
 CONTENT_WEIGHT = 0.3
+# A number that is nowhere any more needs no more than its two neighbours to be known by.
+LEAST_SAME_OF_GONE = 2
 # Bounds on the work that hostile texts make.
-MOST_LOST, MOST_WORDS, MOST_NUMBERS, MOST_PLACES = 1_000, 2_000, 20, 10
+MOST_LOST, MOST_WORDS, MOST_THINNED, MOST_PLACES = 1_000, 2_000, 20, 10
 # So many places are compared for one number; few share a neighbour with it in a true text.
 MOST_CANDIDATES = 200
 EDGE = ""
+# What makes an identifier of any words.
+JOINT = "_"
 
 
 class Change(NamedTuple):
@@ -67,16 +71,17 @@ def find_changes(
 
 
 def find_moved(fields: Sequence[Field], area: Area) -> list[Change]:
-    """Numbers of `fields` in whose place `area` has another one that the sources know too.
+    """Numbers and names of `fields` in whose place `area` has another that the sources know too.
 
-    The place is that among the same words; no source may have the other number there.
+    The place is that among the same words; no source may have the other one there.
     """
     changes = []
     for field in fields:
-        for old in _find_thinned(field, area):
-            if found := [new for each in area.merged for new in _find_in_place(field, each, old)]:
-                known = {new for each in area.sources for new in _find_in_place(field, each, old)}
-                changes += [Change(old, n, BETWEEN, "number") for n in found if n not in known]
+        for lost in _find_thinned(field, area):
+            if found := {new for each in area.merged for new in _find_in_place(field, each, lost)}:
+                known = {new for each in area.sources for new in _find_in_place(field, each, lost)}
+                new = sorted(word for word in found - known if lost.is_replaced_by(word, area))
+                changes += [Change(lost.word, word, BETWEEN, lost.kind) for word in new]
     return changes
 
 
@@ -85,30 +90,61 @@ def is_code(text: str) -> bool:
     return len(_CODE.findall(text)) >= SIGNS_OF_CODE
 
 
-def _find_thinned(field: Field, area: Area) -> list[str]:
-    """The numbers that stand less often than before."""
-    numbers = sorted(word for word in field.vocabulary if is_number(word))
-    return [word for word in numbers[:MOST_NUMBERS] if area.lacks(word)]
+class _Thinned(NamedTuple):
+    """A number or a name that stands less often than before, or nowhere any more."""
+
+    word: str
+    kind: str
+    is_gone: bool
+
+    @property
+    def least_same(self) -> int:
+        """How many words have to be the same around what stands in its place."""
+        return LEAST_SAME_OF_GONE if self.is_gone else LEAST_SAME
+
+    def may_become(self, new: str) -> bool:
+        """Whether `new` is of the same kind and another one."""
+        if self.kind == "number" and is_number(new):
+            return set(number_readings(new)).isdisjoint(number_readings(self.word))
+        return self.kind == "name" and not is_number(new) and new != self.word
+
+    def is_replaced_by(self, new: str, area: Area) -> bool:
+        """Whether `new` may stand for it, which for most is only where it has become more."""
+        return (self.kind == "number" and not self.is_gone) or area.exceeds(new)
 
 
-def _find_in_place(field: Field, other: Field, old: str) -> Iterator[str]:
-    """The numbers of `other`, no form of `old`, that stand among the words around that one."""
+def _find_thinned(field: Field, area: Area) -> list[_Thinned]:
+    names = find_names(field.text)
+    words = sorted(word for word in field.vocabulary if is_number(word) or word in names)
+    return [
+        _Thinned(word, kind, kind == "number" and not area.has(word) and area.is_gone(word))
+        for word in words[:MOST_THINNED]
+        if (kind := kind_of(word, names)) and area.lacks(word)
+    ]
+
+
+def _find_in_place(field: Field, other: Field, lost: _Thinned) -> Iterator[str]:
+    """What `other` has among the words around the lost one: of its kind, and no form of it."""
     words, others = field.words[:MOST_WORDS], other.words[:MOST_WORDS]
-    places = [at for at, word in enumerate(words) if word == old][:MOST_PLACES]
-    for place in islice(_find_candidates(words, places, others), MOST_CANDIDATES):
-        if set(number_readings(others[place])).isdisjoint(number_readings(old)) and any(
-            count_same(field.words, at, other.words, place) for at in places
+    places = [at for at, word in enumerate(words) if word == lost.word][:MOST_PLACES]
+    names = find_names(other.text) if places and lost.kind == "name" else set()
+    candidates = _find_candidates(words, places, others, names)
+    for place in islice(candidates, MOST_CANDIDATES):
+        if lost.may_become(others[place]) and any(
+            count_same(field.words, at, other.words, place, lost.least_same) for at in places
         ):
             yield others[place]
 
 
 def _find_candidates(
-    words: Sequence[str], places: Sequence[int], others: Sequence[str]
+    words: Sequence[str], places: Sequence[int], others: Sequence[str], names: set[str]
 ) -> Iterator[int]:
-    """Where `others` have a number behind a word that one of the `places` in `words` is behind."""
+    """Where `others` have one of the `names`, or a number, behind a word that a place is behind."""
     before = {_neighbours(words, at)[0] for at in places}
     for place, word in enumerate(others) if places else ():
-        if is_number(word) and (EDGE in before or _neighbours(others, place)[0] in before):
+        if (word in names if names else is_number(word)) and (
+            EDGE in before or _neighbours(others, place)[0] in before
+        ):
             yield place
 
 
@@ -148,7 +184,7 @@ class _Contexts:
         new = words[at]
         previous, following = _neighbours(words, at)
         old = self._between.get((previous, following))
-        if old and (previous or following) and self._fits(old, kind):
+        if old and (previous or following) and self._fits(old, new, kind):
             if not self._area.lacks(old) or _stands_between(words, previous, old, following):
                 return None
             content = max(map(weights.weigh, (previous, following))) >= CONTENT_WEIGHT
@@ -179,17 +215,17 @@ class _Contexts:
         least = NUMBER_ASKED if kind == "number" and self._area.is_asked else SOMEWHERE
         return Change(any_lost, new, INSTEAD if is_instead else least * plausible, kind)
 
-    def _fits(self, old: str, kind: str) -> bool:
-        """Whether a stranger of `kind` may be what became of `old`; a name only of a name."""
+    def _fits(self, old: str, new: str, kind: str) -> bool:
+        """Whether `new`, of `kind`, may be what became of `old`; a name only of a name."""
         if kind == "name":
-            return old in self._names
+            return old in self._names or JOINT in new
         return is_number(old) == (kind == "number")
 
     def _replace(
         self, old: str, new: str, kind: str, content: bool, encoder: Encoder
     ) -> Change | None:
         """That `new` stands where `old` did, beside a word of `content` or none."""
-        if kind == "number" or old in self._names:
+        if kind == "number" or old in self._names or JOINT in new:
             kind = "number" if kind == "number" else "name"
             return Change(old, new, BETWEEN if content else BETWEEN_FUNCTION_WORDS, kind)
         telling = min(len(old), len(new)) >= LEAST_LETTERS and old not in FUNCTION_WORDS

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 REACH, LEAST_SAME = 3, 3
 
 
-def count_same(words: Sequence[str], at: int, merged: Sequence[str], place: int) -> int:
-    """How many words around both places are the same; 0 where too few are, or one side differs."""
+def count_same(
+    words: Sequence[str], at: int, merged: Sequence[str], place: int, least: int = LEAST_SAME
+) -> int:
+    """How many words around both places are the same; 0 if below `least`, or one side differs."""
     before = _run(words[max(0, at - REACH) : at][::-1], merged[max(0, place - REACH) : place][::-1])
     after = _run(words[at + 1 : at + 1 + REACH], merged[place + 1 : place + 1 + REACH])
     touches = (before or at == 0) and (after or at + 1 == len(words))
-    return before + after if touches and before + after >= LEAST_SAME else 0
+    return before + after if touches and before + after >= least else 0
 
 
 def _run(one: Sequence[str], other: Sequence[str]) -> int:

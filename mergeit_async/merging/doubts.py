@@ -19,6 +19,7 @@ from mergeit_async.merging.hint import (
 )
 from mergeit_async.merging.language import LEAST_TOLD, find_foreign
 from mergeit_async.merging.leak import (
+    brackets_answer,
     fills_blank,
     find_run,
     holds_answer,
@@ -28,9 +29,11 @@ from mergeit_async.merging.leak import (
 from mergeit_async.merging.measures import find_remeasured
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.replaced import find_renumbered, find_replaced
+from mergeit_async.merging.reworded import is_reworded
 from mergeit_async.merging.short import find_flipped, find_holder
 from mergeit_async.merging.signs import find_resigned
 from mergeit_async.merging.strangers import Area
+from mergeit_async.merging.unasked import find_unasked
 from mergeit_async.merging.units import Field, is_number
 
 # Each finding as a doubt: from which value it counts, and at which it is as strong as it gets.
@@ -47,6 +50,8 @@ VERBATIM = (0.75, 0.95)
 # A style that rewords all rewords the answers of the other sources as well: so much of the loss
 # of the best kept one is taken for style.
 STYLE = 0.6
+# What is left of that doubt where the question is kept and the answer is as long as before.
+LEFT_OF_REWORDED = 0.35
 # How close an answer is to the merged one by the model, usually; how far that counts, at most.
 USUAL_SIMILARITY, MODEL_SHARE, MOST_BY_MODEL = 0.5, 0.4, 0.1
 # The weight of new words, as a share of that of the lost ones, that makes another topic of it.
@@ -62,6 +67,8 @@ MOST_BY_WORD, MOST_BY_LOSS = 0.6, 0.9
 ANSWER_BESIDE_WHOLE, QUESTION_BESIDE_WHOLE, MOST_BY_WHOLE = (0.1, 0.3), (0.3, 0.7), 0.7
 # What the answer has lost where its question asks for another thing.
 ANSWER_ELSEWHERE = (0.1, 0.3)
+# What a question loses that is gone, though its answer says its words.
+UNASKED = (0.6, 0.8)
 # A remark in the question, or in material that else is kept.
 BY_HINT, MATERIAL_KEPT = 0.4, 0.95
 # A run of an answer in the question holds some words that no source asks.
@@ -102,6 +109,7 @@ def doubt_source(compared: Comparison, at: int) -> list[Doubt]:
             *_doubt_signs(compared, at),
             *found,
             *_doubt_loss(compared, at),
+            *_doubt_unasked(compared, at),
             *_doubt_beside_whole(compared, at),
             *_doubt_changes(compared, at),
         ]
@@ -166,7 +174,7 @@ def _doubt_leak(compared: Comparison, at: int) -> Iterator[Doubt]:
     row = compared.sources[at]
     output, merged, asked = row.output, compared.merged.question, compared.sources_questions
     phrase = f": a question without its answer '{output.text[:60]}'"
-    if holds_answer(output, merged, asked):
+    if holds_answer(output, merged, asked) or brackets_answer(output, merged, asked):
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (phrase,))
     if fills_blank(merged, row.question):
         yield Doubt(MOST_BY_LOSS, "answer_leaked", (": the blank to fill in",))
@@ -205,7 +213,10 @@ def _doubt_loss(compared: Comparison, at: int) -> Iterator[Doubt]:
     if loss > LEAST_LOSS:
         loss += _estrange(compared, at)
         strength = MOST_BY_LOSS * ramp(loss, *OUTPUT_LOSS)
-        yield Doubt(strength, _name_loss(compared, at, instruction.share))
+        reason = _name_loss(compared, at, instruction.share)
+        if reason == "topic_changed" and strength:
+            strength *= _lessen_by_rewording(compared, at)
+        yield Doubt(strength, reason)
     behind = min(MOST_BY_QUESTION, _fall_behind(compared, at, 0)) + _fall_behind(compared, at, 2)
     if behind > LEFT_BEHIND[0]:
         strength = MOST_BY_LOSS * ramp(behind, *LEFT_BEHIND)
@@ -221,6 +232,21 @@ def _doubt_beside_whole(compared: Comparison, at: int) -> Iterator[Doubt]:
     yield Doubt(MOST_BY_LOSS * ramp(1.0 - output.share, *ANSWER_BESIDE_WHOLE), reason)
     asked = ramp(1.0 - instruction.share, *QUESTION_BESIDE_WHOLE)
     yield Doubt(MOST_BY_WHOLE * asked, reason)
+
+
+def _lessen_by_rewording(compared: Comparison, at: int) -> float:
+    """What is left of a doubt by words of an answer that others stand for, from 0 to 1."""
+    instruction = compared.survivals[at][0]
+    is_style = is_reworded(at, compared.sources, compared.merged, instruction)
+    return LEFT_OF_REWORDED if is_style else 1.0
+
+
+def _doubt_unasked(compared: Comparison, at: int) -> Iterator[Doubt]:
+    row, instruction = compared.sources[at], compared.survivals[at][0]
+    lost = ramp(1.0 - instruction.share, *UNASKED)
+    if lost and (words := find_unasked(row, instruction, compared.merged)):
+        phrase = f", instruction: its question about {', '.join(words[:5])}"
+        yield Doubt(MOST_BY_LOSS * lost, "source_dropped", (phrase,))
 
 
 def _fall_behind(compared: Comparison, at: int, field: int) -> float:

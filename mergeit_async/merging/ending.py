@@ -14,12 +14,16 @@ _OPEN = re.compile(r"[,:(\[{–—-]\Z")
 _OPERATOR = re.compile(r"\s(?:[<>=+*/&%-]|[<>=!]=|&&|\|\|)\Z")
 _LABEL = re.compile(r"(?:\A|\s)\(?(\d{1,2})[.)]\Z")
 _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
+# An item of a list, which may end without a full stop where the one before it does too.
+_ITEM = re.compile(r"\s*(?:[-*•–]|\(?\d{1,2}[.)])\s+\S")
 # How many units make the end of a source's answer.
 TAIL = 6
 # What each sign of a break says alone, and together with a lost end.
 BROKEN, LIKELY = 0.95, 0.8
 LOST_END = 0.3
 MOST_ROWS = 20
+# So many words at the end of an item tell the place in its source; so many characters are read.
+LEAST_OF_ITEM, MOST_OF_ITEMS = 3, 2_000
 # So long, behind a number, a word may be a unit: min, sec.
 MOST_OF_UNIT = 4
 
@@ -44,7 +48,7 @@ def measure_break(output: Field, sources: Sequence[Field], area: Vocabulary) -> 
     if _lost_end(sources, area) < LOST_END:
         return 0.0
     if _stops_inside(output, sources):
-        return BROKEN
+        return 0.0 if _ends_as_item(text, sources) else BROKEN
     return LIKELY if _is_unended(text, sources) else 0.0
 
 
@@ -108,6 +112,17 @@ def _stops_inside(output: Field, sources: Sequence[Field]) -> bool:
         for at, word in enumerate(field.words)
         if word == last[0]
     )
+
+
+def _ends_as_item(text: str, sources: Sequence[Field]) -> bool:
+    """Whether the last line is an item, bare as the one before, where a source ends a clause."""
+    *before, last = [line.rstrip() for line in text[-MOST_OF_ITEMS:].split("\n") if line.strip()]
+    if not before or not all(_ITEM.match(line) and _is_bare(line) for line in (before[-1], last)):
+        return False
+    end = re.compile(
+        rf"{re.escape(' '.join(last.split()[-LEAST_OF_ITEM:]))}[.,;!?\n]", re.IGNORECASE
+    )
+    return any(end.search(field.text) for field in sources)
 
 
 def _lost_end(sources: Sequence[Field], area: Vocabulary) -> float:

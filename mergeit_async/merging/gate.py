@@ -40,6 +40,8 @@ _NUMBERED = re.compile(
     r"^\W{0,3}(example|task|source|row|prompt|input|output) ?#?\d+ *(?:[:.)\-–—]|$)",
     re.IGNORECASE | re.MULTILINE,
 )
+# An instruction may number its parts as tasks, from the first on; rows are not shown as tasks.
+_TASK = re.compile(r"^\W{0,3}task ?#?(\d+) *(?:[:.)\-–—]|$)", re.IGNORECASE | re.MULTILINE)
 # The field's own name at its beginning.
 _NAMED = re.compile(r"\W{0,3}(?:input|output|response)\s*:", re.IGNORECASE)
 
@@ -182,10 +184,17 @@ def _find_leak(field: str, merged: Example) -> re.Match[str] | None:
     text: str = getattr(merged, field)
     if _has_any(_LEAK_SIGNS, text.lower()) and (leak := _LEAK.search(text)):
         return leak
-    label = _NUMBERED.search(text)
+    bare = _TASK.sub("", text) if field == "instruction" and _numbers_tasks(text) else text
+    label = _NUMBERED.search(bare)
     if label and (field == "instruction" or label[1].lower() not in merged.instruction.lower()):
         return label
     return _NAMED.match(text)
+
+
+def _numbers_tasks(instruction: str) -> bool:
+    """Whether its parts are task 1, task 2 and so on, each with its label once."""
+    numbers = _TASK.findall(instruction)
+    return len(numbers) > 1 and numbers == list(map(str, range(1, len(numbers) + 1)))
 
 
 def _find_placeholder(text: str) -> re.Match[str] | None:

@@ -10,7 +10,7 @@ from mergeit_async.merging.function_words import FUNCTION_WORDS, NUMERALS
 from mergeit_async.merging.matching import SHORTEST_STEM, Vocabulary
 from mergeit_async.merging.ramp import ramp
 from mergeit_async.merging.survival import LEAST_WEIGHT
-from mergeit_async.merging.units import Field, is_number
+from mergeit_async.merging.units import Field, is_number, read_words
 from mergeit_async.merging.weights import WordWeights
 
 # The share of an answer that a question may use by chance, and that gives it away.
@@ -33,6 +33,9 @@ _LABEL = re.compile(
 # What a source leaves to fill in, and what else may stand for it.
 _BLANK = re.compile(r"_{2,}")
 _ANY_BLANK = re.compile(r"_{2,}|\.{3,}|…|[\[(]\s*(?:\?|blank)?\s*[\])]|[-–—]{2,}")
+
+_BRACKETS = re.compile(r"[(（]([^()（）]{1,120})[)）]")
+MOST_CHARACTERS = 20_000
 
 
 class Leak(NamedTuple):
@@ -81,6 +84,18 @@ def holds_answer(output: Field, merged: Iterable[Field], sources: Iterable[Field
     answer = tuple(output.words)
     told = any(answer in _runs(field, length) for field in merged)
     return told and not any(answer in _runs(field, length) for field in sources)
+
+
+def brackets_answer(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> bool:
+    """Whether a `merged` field has the whole `output` between brackets, and no source has it so."""
+    if not 0 < len(output.words) < RUN:
+        return False
+    told = any(output.words in _read_brackets(field) for field in merged)
+    return told and not any(output.words in _read_brackets(field) for field in sources)
+
+
+def _read_brackets(field: Field) -> list[list[str]]:
+    return [read_words(remark) for remark in _BRACKETS.findall(field.text[:MOST_CHARACTERS])]
 
 
 def repeats_label(output: Field, merged: Iterable[Field], sources: Iterable[Field]) -> bool:

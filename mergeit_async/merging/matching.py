@@ -27,6 +27,8 @@ STEM_SHARE = 0.6
 _PREFIXES = ("وال", "بال", "لل", "ال", "و", "ب", "ل")
 # A cosine of the model's word vectors that means nothing, and one that means the same.
 STRANGE, SAME = 0.30, 0.65
+# What is credited to words of a script that the model has no words of, for want of kin.
+UNTOLD = 0.3
 # Kin words are looked for among so many at most; the rarest are looked for first.
 MOST_COMPARED = 64
 # Bounds on the work that hostile texts make.
@@ -117,9 +119,13 @@ def _share_stem(one: str, other: str) -> bool:
     return len(one) >= needed and one[:needed] == other[:needed]
 
 
-def _is_known_to_model(word: str) -> bool:
+def is_known_to_model(word: str) -> bool:
     """Whether the model has words of this script, not only its letters as the Indic ones."""
     return not (is_number(word) or "\u0900" <= word[0] < "\u1100")
+
+
+def _is_untold(word: str) -> bool:
+    return not (is_number(word) or is_known_to_model(word))
 
 
 def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) -> dict[str, float]:
@@ -129,7 +135,8 @@ def find_credits(lost: Sequence[str], vocabulary: Vocabulary, encoder: Encoder) 
     """
     head = lost[:MOST_LOST]
     credits = {word: 1.0 if vocabulary.has_form_of(word) else 0.0 for word in head}
-    strange = [word for word in head if not credits[word] and _is_known_to_model(word)]
+    credits |= {word: UNTOLD for word in head if not credits[word] and _is_untold(word)}
+    strange = [word for word in head if not credits[word] and is_known_to_model(word)]
     strange = strange[:MOST_COMPARED]
     if strange:
         kept = sorted(word for word in vocabulary.words if not is_number(word))

@@ -65,6 +65,7 @@ def measure_swaps(roles: Roles, rows: Sequence[Units], merged: Units) -> list[fl
     n_sources = len(rows)
     swaps = [0.0] * n_sources
     votes = _count_votes(roles, merged, n_sources)
+    introductions = _count_introductions(roles, rows, merged.output)
     labelled = _has_labels(merged)
     asked = _places(merged.instruction.words, roles.keys, n_sources)
     given = _places(merged.input.words, roles.keys, n_sources)
@@ -74,7 +75,10 @@ def measure_swaps(roles: Roles, rows: Sequence[Units], merged: Units) -> list[fl
         turned = -max(orders, key=abs) * _precedence(answered[one], answered[other])
         if whole := _compare_wholes(rows[one], rows[other], merged):
             turned = whole
-        swap = _judge(_find_leaning(votes, one, other), turned, labelled)
+        leaning = _find_leaning(votes, one, other)
+        if (introduced := _find_leaning(introductions, one, other) or 0.0) > 0.0:
+            leaning = max(introduced, leaning or 0.0)
+        swap = _judge(leaning, turned, labelled)
         swaps[one], swaps[other] = max(swaps[one], swap), max(swaps[other], swap)
     return swaps
 
@@ -153,6 +157,26 @@ def _count_votes(roles: Roles, merged: Units, n_sources: int) -> list[list[int]]
             _count_part(roles, [root(word) for word in read_words(part)], votes)
         if any(map(any, votes)):
             break
+    return votes
+
+
+def _count_introductions(roles: Roles, rows: Sequence[Units], merged: Field) -> list[list[int]]:
+    """How many keys of each source stand before each answer that is kept word for word.
+
+    Before it means behind the answer before it; the words of an answer introduce nothing.
+    """
+    votes = [[0] * len(rows) for _ in rows]
+    places = [
+        (at, found)
+        for at, row in enumerate(rows)
+        if (found := _find_whole(row.output, merged)) is not None
+    ]
+    end = 0
+    for at, place in sorted(places, key=lambda each: each[1]):
+        for word in merged.words[end:place]:
+            if (source := roles.keys.get(root(word))) is not None:
+                votes[at][source] += 1
+        end = place + len(rows[at].output.words)
     return votes
 
 

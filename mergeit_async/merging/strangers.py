@@ -53,8 +53,12 @@ class Area(NamedTuple):
     is_asked: bool
     elsewhere: Vocabulary
 
+    def has(self, word: str) -> bool:
+        """Whether `word` stands in the merged fields in some form."""
+        return word in self.vocabulary.words or self.vocabulary.has_form_of(word)
+
     def is_gone(self, word: str) -> bool:
-        """Whether `word` stands nowhere in the merged row, in no form."""
+        """Whether `word` stands in none of the other merged fields, in no form."""
         return word not in self.elsewhere.words and not self.elsewhere.has_form_of(word)
 
     def lacks(self, word: str) -> bool:

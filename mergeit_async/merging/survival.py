@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import NamedTuple
 
-from mergeit_async.merging.matching import Encoder, Vocabulary, find_credits
+from mergeit_async.merging.matching import (
+    UNTOLD,
+    Encoder,
+    Vocabulary,
+    find_credits,
+    is_known_to_model,
+)
 from mergeit_async.merging.weights import WordWeights
 
 # Words of less weight may be lost: every rewording changes them.
@@ -34,7 +40,11 @@ def measure_survival(
     content = [word for word in ordered if heavy[word] >= LEAST_WEIGHT]
     credits = find_credits(content, vocabulary, encoder)
     loss = sum(heavy[word] * (1.0 - credits[word]) for word in content)
-    lost = tuple(word for word in content if not credits[word])
+    lost = tuple(
+        word
+        for word in content
+        if not credits[word] or (credits[word] == UNTOLD and not is_known_to_model(word))
+    )
     return Survival(1.0 - loss / weights.weigh_all(words), lost)
 
 

@@ -85,6 +85,38 @@ def test_a_number_that_another_source_knows_is_found_in_the_wrong_place() -> Non
     assert find_moved([second], area) == []
 
 
+def test_a_number_that_is_gone_is_found_by_its_two_neighbours_and_what_became_more() -> None:
+    first = read_field("Let the batter rest for 20 minutes. After that, melt the butter.")
+    second = read_field("Bedtime is 7:30.")
+
+    area = _area("Rest the batter for 30 minutes, then melt butter. Bedtime: 7:30.", first, second)
+
+    assert [(each.old, each.new) for each in find_moved([first], area)] == [("20", "30")]
+    kept = _area("Rest the batter, then melt butter. In bed for 30 minutes at 7.", first, second)
+    assert find_moved([first], kept) == []
+
+
+def test_a_name_that_stands_elsewhere_too_is_found_in_the_place_of_another() -> None:
+    source = read_field("We met Priya and Hanna. Luis prepares the kit and Hanna tests the page.")
+
+    swapped = _area(source.text.replace("Hanna tests", "Priya tests"), source)
+    left_out = _area("We met Priya and Hanna. Luis prepares the kit, she tests the page.", source)
+
+    assert [(each.old, each.new) for each in find_moved([source], swapped)] == [("hanna", "priya")]
+    assert find_moved([source], left_out) == []
+    verb = read_field("State Newton's first law.")
+    assert find_moved([verb], _area("Now quote Newton's first law.", verb)) == []
+
+
+def test_an_identifier_in_the_place_of_a_word_is_another_name() -> None:
+    change = _strongest(
+        "SELECT name FROM players ORDER BY points", "SELECT name FROM player_stats ORDER BY points"
+    )
+
+    assert change is not None and change.strength > 0.6
+    assert (change.old, change.new, change.kind) == ("players", "player_stats", "name")
+
+
 def test_an_old_number_that_still_stands_as_often_is_not_changed() -> None:
     source = "The side is 5 cm long."
 

@@ -70,3 +70,17 @@ def test_lines_without_full_stops_may_end_without_one() -> None:
 
 def test_an_empty_output_is_left_to_the_structural_gate() -> None:
     assert _measure("") == 0.0
+
+
+ADVICE = (
+    "The most common ones are: addressing the letter to nobody, simply repeating the CV, and "
+    "leaving small errors in the text. Avoid all of these and you will be fine."
+)
+
+
+def test_the_items_of_a_list_may_end_without_a_full_stop() -> None:
+    items = "Avoid:\n- simply repeating the CV\n- leaving small errors in the text"
+
+    assert _measure(items, ADVICE) == 0.0
+    assert _measure(items.removesuffix(" in the text"), ADVICE) > 0.5
+    assert _measure(items.replace("CV\n- ", "CV.\n"), ADVICE) > 0.5

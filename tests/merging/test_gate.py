@@ -114,6 +114,15 @@ def test_labels_of_the_rows_shown_are_refused_unless_a_source_has_them(
     assert _reason(merged, _source(text)) is None
 
 
+def test_an_instruction_may_number_its_parts_as_tasks() -> None:
+    asked = "Task 1: Translate the sentence into French.\nTask 2: Find the verb of the sentence."
+    answered = "Task 1:\nLe chat dort.\n\nTask 2:\nsing"
+
+    assert _reason(_merged(instruction=asked, output=answered)) is None
+    assert _reason(_merged(instruction=asked.replace("Task 1: ", ""))) == "example_leak"
+    assert _reason(_merged(instruction=f"{asked}\nExample 1: as above")) == "example_leak"
+
+
 MADE, KINDS = ("merged", "combined"), ("instruction", "example", "task")
 COUNTED = ("both", "two", "first", "second", "original")
 PHRASES = [

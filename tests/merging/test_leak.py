@@ -5,6 +5,7 @@ from __future__ import annotations
 from mergeit_async.merging.leak import (
     NO_LEAK,
     Leak,
+    brackets_answer,
     fills_blank,
     find_labels,
     find_run,
@@ -84,3 +85,12 @@ def test_a_number_among_the_labels_of_parts_is_not_given_away() -> None:
     told = [read_field("Part 2: Say 1 for yes, 2 for no.")]
 
     assert not repeats_label(read_field("2"), told, asked)
+
+
+def test_a_short_answer_between_brackets_is_given_away() -> None:
+    asked = [read_field("Which vitamin does the skin make?")]
+    told = [read_field("Which vitamin does the skin make (vitamin D)?")]
+
+    assert brackets_answer(read_field("Vitamin D."), told, asked)
+    assert not brackets_answer(read_field("Vitamin D."), told, told)
+    assert not brackets_answer(read_field("Vitamin K."), told, asked)

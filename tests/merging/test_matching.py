@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mergeit_async.merging.matching import Vocabulary, find_credits
+from mergeit_async.merging.matching import UNTOLD, Vocabulary, find_credits
 from mergeit_async.merging.units import read_words
 from tests.merging.encoder import ToyEncoder
 
@@ -91,4 +91,4 @@ def test_the_model_is_not_asked_about_scripts_it_has_no_words_of() -> None:
 
     credits = find_credits(["शाम", "evening"], Vocabulary({"सुबह", "night"}), Generous())
 
-    assert credits == {"शाम": 0.0, "evening": 1.0}
+    assert credits == {"शाम": UNTOLD, "evening": 1.0}

@@ -62,5 +62,18 @@ def test_answers_under_the_number_of_another_question_were_swapped_whatever_they
     assert min(_measure(merged, COUSCOUS, RICE)) > 0.8
 
 
+def test_whole_answers_belong_to_the_questions_that_introduce_them() -> None:
+    food = Example("How do I save on groceries?", "", "Plan the meals in advance and write a list.")
+    debt = Example("How do I clear my cards?", "", "Pay the minimum on all cards but the dearest.")
+    asked = "How do I save on groceries, and how do I clear my cards?"
+    output = f"As to the groceries: {food.output} The way to clear your cards is: {debt.output}"
+    swapped = f"As to the groceries: {debt.output} The way to clear your cards is: {food.output}"
+    turned = f"The way to clear your cards is: {debt.output} As to the groceries: {food.output}"
+
+    assert min(_measure(Example(asked, "", swapped), food, debt)) > 0.8
+    assert _measure(Example(asked, "", output), food, debt) == [0.0, 0.0]
+    assert _measure(Example(asked, "", turned), food, debt) == [0.0, 0.0]
+
+
 def test_equal_sources_cannot_be_swapped() -> None:
     assert _measure(COUSCOUS, COUSCOUS, COUSCOUS) == [0.0, 0.0]

@@ -29,6 +29,12 @@ def test_lost_words_are_named_heaviest_first() -> None:
     assert _measure("cat glacier quokka the", "nothing")[1] == ("quokka", "glacier", "cat")
 
 
+def test_words_that_the_model_cannot_compare_are_half_lost_and_named() -> None:
+    share, lost = _measure("शाम", "सुबह")
+
+    assert 0.0 < share < 0.5 and lost == ("शाम",)
+
+
 def test_function_words_may_go() -> None:
     assert _measure("the cat and a glacier", "cat glacier")[0] == 1.0
 
