@@ -139,7 +139,7 @@ class Exporter:
 
     def _topic_entries(self, topic: PlannedTopic, outcomes: Iterator[Outcome]) -> Iterator[Entry]:
         """The rows of a topic's groups in order, then those that are in no group."""
-        grouped: set[int] = set()
+        grouped: set[int] = set(topic.lent.tolist())
         for group in topic.groups:
             grouped.update(group.rows)
             for entry in self._group_entries(group, outcome_of(group, outcomes)):
