@@ -53,6 +53,7 @@ class PlanFolder:
         self.vectors = path / "vectors.npy"
         self.labels = path / "labels.npy"
         self.words = path / "words.json"
+        self.portraits = path / "topics.json"
         self._topics = path / "topics"
         self._manifest = path / MANIFEST
 
@@ -86,6 +87,10 @@ class PlanFolder:
     def write_words(self, weights: bytes, made_from: str) -> None:
         """Save how rare the words of the dataset are."""
         self._write(self.words, made_from, lambda file: file.write(weights))
+
+    def write_portraits(self, portraits: bytes, made_from: str) -> None:
+        """Save what the topics are about."""
+        self._write(self.portraits, made_from, lambda file: file.write(portraits))
 
     def write_topic(self, topic: PlannedTopic, made_from: str) -> None:
         """Save one topic's plan."""

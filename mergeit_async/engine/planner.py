@@ -23,6 +23,12 @@ from mergeit_async.data.store import RowStore, write_rows
 from mergeit_async.engine.cut import cut_plan, place_groups
 from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.portraits import (
+    TopicPortrait,
+    dump_portraits,
+    paint_topics,
+    read_portraits,
+)
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.filtering.embedding import Embedder
@@ -89,6 +95,8 @@ class Planner:
         else:
             make = self._together(unique, vectors, labels)
         yield from self._plan_topics(int(labels.max(initial=-1)) + 1, make)
+        # Nobody waits for them: requests are under way by now.
+        self.portraits()
 
     def is_merged(self, finished: Collection[int]) -> bool:
         """Whether the whole plan is saved and all its groups are among the `finished`."""
@@ -160,6 +168,17 @@ class Planner:
             self._folder.write_labels(labels, made_from)
         saved: NDArray[np.int32] = np.load(self._folder.labels)
         return saved
+
+    def portraits(self) -> list[TopicPortrait]:
+        """What each topic is about."""
+        made_from = self._made_from("labels")
+        if not self._folder.holds(self._folder.portraits, made_from):
+            store = self.rows()
+            unique = np.flatnonzero(~store.duplicates())
+            vectors = self.vectors(store, unique)
+            portraits = paint_topics(store, unique, vectors, self.labels(vectors))
+            self._folder.write_portraits(dump_portraits(portraits), made_from)
+        return read_portraits(self._folder.portraits)
 
     def _read_dataset(self) -> None:
         self._progress.enter("reading")

@@ -134,6 +134,15 @@ def test_a_row_that_a_topic_lends_to_a_group_of_another_ends_once(run, status):
     assert (summary.merged, summary.kept, summary.filtered) == (merged, 3 - merged, 2)
 
 
+def test_lineage_names_each_topic_by_its_words(run):
+    run.conclude(run.outcome(PAIR))
+    with RowStore.open(run.dir.plan.rows) as store:
+        exporter = Exporter(run.dir, store, Origin("a model"), [("soup", "bread"), ()])
+        exporter.export([topic(0, [0, 1], [0, 1], PAIR), topic(1, [2, 3], [2, 3], lent=[2])], 0)
+    named = [(line["topic"], line["topic_words"]) for line in run.lines("lineage.jsonl")]
+    assert named == [(0, ["soup", "bread"]), (0, ["soup", "bread"]), (1, [])]
+
+
 def test_the_order_is_that_of_the_plan_whatever_the_order_of_the_outcomes(tmp_path):
     run = Run(tmp_path, map(row, range(8)))
     groups = [

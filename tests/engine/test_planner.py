@@ -147,6 +147,24 @@ def test_a_plan_that_was_broken_off_goes_on_to_the_plan_of_an_undisturbed_run(gi
     assert content(list(given.planner().topics())) == undisturbed
 
 
+def test_what_topics_are_about_is_saved_once_and_after_the_last_topic(given):
+    planner = given.planner()
+    saved = RunDir(given.folder / "run").plan.portraits
+    assert [saved.exists() for _ in planner.topics()] == [False] * 3
+    first = saved.read_bytes()
+    assert sum(portrait.rows for portrait in planner.portraits()) == N_ROWS
+    assert planner.portraits()[0].words[0] == "say"
+
+    saved.unlink()
+    again = given.planner().portraits()
+
+    assert saved.read_bytes() == first
+    assert again == planner.portraits()
+    os.utime(saved, (0, 0))
+    list(given.planner().topics())
+    assert saved.stat().st_mtime == 0
+
+
 def test_a_topic_is_durable_when_it_is_handed_over(given):
     planner = given.planner()
     durable = [RunDir(given.folder / "run").plan.count_topics() for _ in planner.topics()]
