@@ -51,7 +51,7 @@ def preview_text(preview: Preview) -> str:
     rows = [
         ("rows", f"{preview.rows:,}", f"and {preview.rejected:,} records that cannot be used"),
         ("topics", f"{preview.topics:,}", ""),
-        ("selected", f"{preview.selected:,}", "rows left after thinning"),
+        ("selected", f"{preview.selected:,}", "rows whose content goes on"),
         ("groups", f"{preview.groups:,}", f"of {preview.grouped_rows:,} rows"),
         ("rows out", f"{preview.least_rows_out:,}", "if every group is merged"),
         *topic_rows(preview.portraits),
