@@ -37,9 +37,10 @@ class Settings(BaseModel):
     """Everything a run is told. Text forms in files and flags are parsed and checked here.
 
     Stage 1: `embedder` is wordllama, minilm[:PATH] or the path of a .npy file; `topics` is the
-    number of topics (None: floor(sqrt(n / 2)), as in the paper); `per_cluster` the rows a topic
-    keeps (None: all); `target_rows` the rows kept over all topics instead; `threshold` the cosine
-    above which rows may be merged; `selection` the similarity facility location works on.
+    number of topics (None: floor(sqrt(n / 2)), as in the paper); `clustering` whether k-means sees
+    each row smoothed over its neighbours or as it is; `per_cluster` the rows a topic keeps (None:
+    all); `target_rows` the rows kept over all topics instead; `threshold` the cosine above which
+    rows may be merged. `selection` and `pairing` are explained in `filtering.topic_plan`.
 
     Stage 2: `model` is offline/compose or the name a server knows; `max_attempts` the replies
     judged per group before its originals stay; `temperature` and
@@ -69,8 +70,9 @@ class Settings(BaseModel):
     topics: AtLeastOne | None = None
     per_cluster: AtLeastOne | None = 75
     target_rows: AtLeastOne | None = None
-    selection: Literal["cosine", "euclidean"] = "euclidean"
-    pairing: Literal["best_first", "first_match"] = "best_first"
+    clustering: Literal["smoothed", "kmeans"] = "smoothed"
+    selection: Literal["global", "cosine", "euclidean"] = "global"
+    pairing: Literal["absorb", "best_first", "first_match"] = "absorb"
     threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
     max_group_size: Annotated[int, Field(ge=2, le=16)] = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -211,6 +213,7 @@ IDENTITY: Mapping[str, bool] = MappingProxyType(
         "limit": True,
         "embedder": True,
         "topics": True,
+        "clustering": True,
         "per_cluster": True,
         "target_rows": True,
         "selection": True,

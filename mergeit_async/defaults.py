@@ -17,6 +17,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # --model gpt-4o. Topics start as ours do, see docs/decisions/0004.
         "paper": {
             "embedder": "minilm",
+            "clustering": "kmeans",
             "per_cluster": 75,
             "selection": "euclidean",
             "pairing": "first_match",

@@ -325,5 +325,6 @@ class Job:
         # A planner of its own: what is shown as planned stays as it is.
         planner = Planner(self.run_dir, self.settings, self._record.identity, Progress())
         origin = Origin(self.settings.model, self._prompts.hashes if self._prompts else {})
-        exporter = Exporter(self.run_dir, planner.rows(), origin)
+        words = [portrait.words for portrait in planner.portraits()]
+        exporter = Exporter(self.run_dir, planner.rows(), origin, words)
         return exporter.export(planner.topics(), count_lines(self.run_dir.rejected))

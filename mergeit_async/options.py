@@ -31,9 +31,13 @@ def plan_options(
         int | None,
         Option(help="Number of topics; default: sqrt(rows / 2)."),
     ] = None,
+    clustering: Annotated[
+        str | None,
+        Option(help="Topics from smoothed rows (stabler), or the paper's plain kmeans."),
+    ] = None,
     per_cluster: Annotated[
         str | None,
-        Option(help="Rows kept per topic, or all; default 75."),
+        Option(help="Rows kept per topic, on average where --selection is global, or all."),
     ] = None,
     target_rows: Annotated[
         int | None,
@@ -41,11 +45,14 @@ def plan_options(
     ] = None,
     selection: Annotated[
         str | None,
-        Option(help="Similarity for thinning: cosine, euclidean."),
+        Option(help="Thinning: global, or in each topic by cosine or euclidean."),
     ] = None,
     pairing: Annotated[
         str | None,
-        Option(help="best_first, or the paper's first_match."),
+        Option(
+            help="absorb: rows kept take in those left out; best_first: only rows kept; "
+            "first_match: the paper's."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

@@ -7,7 +7,7 @@ each input row is accounted for exactly once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
@@ -104,7 +104,15 @@ class Ledger:
 class Exporter:
     """Writes the files of one finished run."""
 
-    def __init__(self, run: RunDir, store: RowStore, origin: Origin) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        store: RowStore,
+        origin: Origin,
+        topic_words: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """`topic_words` name the topics, by their numbers."""
+        self._topic_words = topic_words
         self._run = run
         self._store = store
         self._origin = {name: value for name, value in asdict(origin).items() if value}
@@ -139,7 +147,7 @@ class Exporter:
 
     def _topic_entries(self, topic: PlannedTopic, outcomes: Iterator[Outcome]) -> Iterator[Entry]:
         """The rows of a topic's groups in order, then those that are in no group."""
-        grouped: set[int] = set()
+        grouped: set[int] = set(topic.lent.tolist())
         for group in topic.groups:
             grouped.update(group.rows)
             for entry in self._group_entries(group, outcome_of(group, outcomes)):
@@ -179,7 +187,7 @@ class Exporter:
         lineage = {
             "id": merged_id(merged, outcome.group_id),
             "kind": "merged",
-            "topic": group.topic,
+            **self._name(group.topic),
             "group": outcome.group_id,
             "similarity": round(group.similarity, 4),
             "attempts": outcome.attempts,
@@ -191,8 +199,20 @@ class Exporter:
 
     def _kept(self, index: int, topic: int, why: dict[str, Any]) -> Entry:
         row = self._store[index]
-        lineage = {"id": row.id, "kind": "kept", "topic": topic, **why, "sources": [source_of(row)]}
+        lineage = {
+            "id": row.id,
+            "kind": "kept",
+            **self._name(topic),
+            **why,
+            "sources": [source_of(row)],
+        }
         return Entry(Example(row.instruction, row.input, row.output), lineage, (index,))
+
+    def _name(self, topic: int) -> dict[str, Any]:
+        """The topic's number, and its words where they are known."""
+        if not self._topic_words:
+            return {"topic": topic}
+        return {"topic": topic, "topic_words": self._topic_words[topic]}
 
     def _left_out(self, topic: PlannedTopic) -> Iterator[dict[str, Any]]:
         """The rows of a topic that thinning left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -30,9 +30,10 @@ class PlannedGroup(NamedTuple):
 class PlannedTopic:
     """One topic's share of the plan.
 
-    `rows` are all its rows and `selected` those that stay after thinning, (n,) and (m,) int64
-    indices into the row store, ascending; `groups` are disjoint and drawn from `selected`, and
-    their positions begin at `first_position`.
+    `rows` are all its rows and `selected` those whose content goes on, (n,) and (m,) int64
+    indices into the row store, ascending; `groups` are disjoint, and their positions begin at
+    `first_position`. A group is of the topic of its first row and may hold rows of others; `lent`,
+    (k,) int64, are the rows of this topic that are in a group of another one.
     """
 
     topic: int
@@ -40,6 +41,7 @@ class PlannedTopic:
     rows: NDArray[np.int64]
     selected: NDArray[np.int64]
     groups: tuple[PlannedGroup, ...]
+    lent: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class PlanFolder:
@@ -51,6 +53,7 @@ class PlanFolder:
         self.vectors = path / "vectors.npy"
         self.labels = path / "labels.npy"
         self.words = path / "words.json"
+        self.portraits = path / "topics.json"
         self._topics = path / "topics"
         self._manifest = path / MANIFEST
 
@@ -85,6 +88,10 @@ class PlanFolder:
         """Save how rare the words of the dataset are."""
         self._write(self.words, made_from, lambda file: file.write(weights))
 
+    def write_portraits(self, portraits: bytes, made_from: str) -> None:
+        """Save what the topics are about."""
+        self._write(self.portraits, made_from, lambda file: file.write(portraits))
+
     def write_topic(self, topic: PlannedTopic, made_from: str) -> None:
         """Save one topic's plan."""
         self._topics.mkdir(exist_ok=True)
@@ -96,6 +103,7 @@ class PlanFolder:
                 first_position=np.int64(topic.first_position),
                 rows=topic.rows,
                 selected=topic.selected,
+                lent=topic.lent,
                 members=np.array(members, np.int64),
                 sizes=np.array([len(group.rows) for group in topic.groups], np.int64),
                 similarities=np.array([group.similarity for group in topic.groups], np.float64),
@@ -115,6 +123,7 @@ class PlanFolder:
                 saved["rows"],
                 saved["selected"],
                 tuple(_groups(topic, saved)),
+                saved["lent"],
             )
 
     def count_topics(self) -> int:

@@ -20,15 +20,24 @@ from mergeit_async.config import Settings
 from mergeit_async.data.dataset import read_rows
 from mergeit_async.data.export import write_jsonl
 from mergeit_async.data.store import RowStore, write_rows
+from mergeit_async.engine.cut import cut_plan, place_groups
 from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.portraits import (
+    TopicPortrait,
+    dump_portraits,
+    paint_topics,
+    read_portraits,
+)
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.filtering.embedding import Embedder
+from mergeit_async.filtering.neighbours import Neighbours, find_neighbours
 from mergeit_async.filtering.reduce import reduce_vectors
 from mergeit_async.filtering.select import topic_budgets
-from mergeit_async.filtering.topic_plan import TopicSettings, plan_topic
-from mergeit_async.filtering.topics import assign_topics, default_topic_count
+from mergeit_async.filtering.topic_plan import PlanSettings, plan_topic
+from mergeit_async.filtering.topics import assign_topics, default_topic_count, smooth_topics
+from mergeit_async.filtering.whole_plan import plan_rows
 from mergeit_async.ids import digest, group_id
 from mergeit_async.merging.weights import WordWeights
 from mergeit_async.providers.embeddings import PrecomputedVectors, load_embedder
@@ -38,13 +47,14 @@ EMBEDDING_BATCH = 4096
 WORD_SAMPLE_ROWS = 20_000
 
 Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+MakeTopic = Callable[[int, int], PlannedTopic]
 
 # The settings that each step of the plan depends on, beside all steps above it.
 STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "rows": ("columns", "limit"),
         "vectors": ("embedder",),
-        "labels": ("topics", "seed"),
+        "labels": ("topics", "clustering", "seed"),
         "topics": (
             "per_cluster",
             "target_rows",
@@ -69,6 +79,8 @@ class Planner:
         self._identity = identity
         self._progress = progress
         self._store: RowStore | None = None
+        self._plan_settings = plan_settings(settings)
+        self._near: Neighbours | None = None
         self._threads = ThreadpoolController()
 
     def topics(self) -> Iterator[PlannedTopic]:
@@ -78,7 +90,13 @@ class Planner:
         unique = np.flatnonzero(~store.duplicates())
         vectors = self.vectors(store, unique)
         labels = self.labels(vectors)
-        yield from self._plan_topics(unique, vectors, labels)
+        if self._plan_settings.is_by_topic:
+            make = self._one_by_one(unique, vectors, labels)
+        else:
+            make = self._together(unique, vectors, labels)
+        yield from self._plan_topics(int(labels.max(initial=-1)) + 1, make)
+        # Nobody waits for them: requests are under way by now.
+        self.portraits()
 
     def saved_topics(self) -> Iterator[PlannedTopic]:
         """The topics that are planned already, in order; nothing is computed."""
@@ -150,11 +168,24 @@ class Planner:
             self._progress.enter("topics")
             self._folder.clear_topics()
             count = self._settings.topics or default_topic_count(len(vectors))
-            points = reduce_vectors(vectors.astype(np.float32))
-            labels = assign_topics(points, count, self._settings.seed)
+            own = vectors.astype(np.float32)
+            if self._settings.clustering == "smoothed":
+                own = smooth_topics(own, self._neighbours(vectors), count)
+            labels = assign_topics(reduce_vectors(own), count, self._settings.seed)
             self._folder.write_labels(labels, made_from)
         saved: NDArray[np.int32] = np.load(self._folder.labels)
         return saved
+
+    def portraits(self) -> list[TopicPortrait]:
+        """What each topic is about."""
+        made_from = self._made_from("labels")
+        if not self._folder.holds(self._folder.portraits, made_from):
+            store = self.rows()
+            unique = np.flatnonzero(~store.duplicates())
+            vectors = self.vectors(store, unique)
+            portraits = paint_topics(store, unique, vectors, self.labels(vectors))
+            self._folder.write_portraits(dump_portraits(portraits), made_from)
+        return read_portraits(self._folder.portraits)
 
     def _read_dataset(self) -> None:
         self._progress.enter("reading")
@@ -190,51 +221,64 @@ class Planner:
         vectors.check_length(n_records, exact=self._settings.limit is None)
         return lambda chunk: vectors.take(records[chunk])
 
-    def _plan_topics(
-        self, unique: NDArray[np.int64], vectors: NDArray[np.float16], labels: NDArray[np.int32]
-    ) -> Iterator[PlannedTopic]:
+    def _plan_topics(self, n_topics: int, make: MakeTopic) -> Iterator[PlannedTopic]:
+        """Each topic as it is saved, or else as it is made, by number and first position."""
         made_from = self._made_from("topics")
-        settings = self._settings
-        sizes = np.bincount(labels)
-        budgets = topic_budgets(sizes, settings.per_cluster, settings.target_rows)
-        order = np.argsort(labels, kind="stable")
-        ends = np.cumsum(sizes)
-        self._progress.topics = len(sizes)
+        self._progress.topics = n_topics
         position = 0
-        for topic, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-            members = order[end - size : end]
+        for topic in range(n_topics):
             planned = self._folder.read_topic(topic, made_from)
             if planned is None:
-                planned = self._plan_topic(
-                    topic, position, unique[members], vectors[members], int(budgets[topic])
-                )
+                planned = make(topic, position)
                 self._folder.write_topic(planned, made_from)
             position += len(planned.groups)
             self._progress.topics_planned += 1
             self._progress.groups = position
             yield planned
 
-    def _plan_topic(
-        self,
-        topic: int,
-        position: int,
-        rows: NDArray[np.int64],
-        vectors: NDArray[np.float16],
-        budget: int,
-    ) -> PlannedTopic:
-        # The matrices of a topic are small: more threads would only wait for one another.
-        with self._threads.limit(limits=1, user_api="blas"):
-            plan = plan_topic(vectors.astype(np.float32), budget, topic_settings(self._settings))
-        groups = tuple(
-            PlannedGroup(
-                position + offset,
-                topic,
-                tuple(int(rows[member]) for member in group.members),
-                group.similarity,
-            )
-            for offset, group in enumerate(plan.groups)
-        )
-        return PlannedTopic(topic, position, rows, rows[plan.selected], groups)
+    def _one_by_one(
+        self, unique: NDArray[np.int64], vectors: NDArray[np.float16], labels: NDArray[np.int32]
+    ) -> MakeTopic:
+        """Plans a topic when its turn has come."""
+        budgets = self._budgets(labels)
+        order, ends = np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))
+
+        def make(topic: int, position: int) -> PlannedTopic:
+            members = order[ends[topic - 1] if topic else 0 : ends[topic]]
+            own, rows = vectors[members].astype(np.float32), unique[members]
+            # The matrices of a topic are small: more threads would only wait for one another.
+            with self._threads.limit(limits=1, user_api="blas"):
+                plan = plan_topic(own, int(budgets[topic]), self._plan_settings)
+            groups = tuple(place_groups(plan.groups, topic, position, rows))
+            return PlannedTopic(topic, position, rows, rows[plan.selected], groups)
+
+        return make
+
+    def _together(
+        self, unique: NDArray[np.int64], vectors: NDArray[np.float16], labels: NDArray[np.int32]
+    ) -> MakeTopic:
+        """Plans all topics when the first of them is wanted."""
+        topics: list[PlannedTopic] = []
+
+        def make(topic: int, position: int) -> PlannedTopic:
+            if not topics:
+                neighbours = self._neighbours(vectors)
+                own, budgets = vectors.astype(np.float32), self._budgets(labels)
+                plan = plan_rows(own, labels, budgets, neighbours, self._plan_settings)
+                topics.extend(cut_plan(plan, labels, unique))
+            return topics[topic]
+
+        return make
+
+    def _budgets(self, labels: NDArray[np.int32]) -> NDArray[np.int64]:
+        settings = self._settings
+        return topic_budgets(np.bincount(labels), settings.per_cluster, settings.target_rows)
+
+    def _neighbours(self, vectors: NDArray[np.float16]) -> Neighbours:
+        """Found once in a session; the same in each, as their arithmetic is exact."""
+        if self._near is None:
+            self._near = find_neighbours(vectors.astype(np.float32), self._settings.seed)
+        return self._near
 
     def _made_from(self, step: str) -> str:
         """The hash of everything that decides a step: its settings and the steps before it."""
@@ -255,10 +299,10 @@ def from_texts(store: RowStore, embedder: str) -> Embed:
     return lambda chunk: model.embed(list(store.iter_texts(chunk)))
 
 
-def topic_settings(settings: Settings) -> TopicSettings:
-    """The part of the settings that plans one topic."""
-    return TopicSettings(
-        metric=settings.selection,
+def plan_settings(settings: Settings) -> PlanSettings:
+    """The part of the settings that thins and pairs."""
+    return PlanSettings(
+        selection=settings.selection,
         pairing=settings.pairing,
         threshold=settings.similarity_threshold,
         max_group_size=settings.max_group_size,

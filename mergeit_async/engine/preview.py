@@ -11,6 +11,7 @@ from mergeit_async.engine.estimate import Estimate, estimate_run
 from mergeit_async.engine.identity import identify
 from mergeit_async.engine.lanes import prepare_prices
 from mergeit_async.engine.planner import Planner, count_lines
+from mergeit_async.engine.portraits import TopicPortrait
 from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.prompts import find_prompts
 from mergeit_async.engine.requests import Requests
@@ -22,6 +23,7 @@ class Preview:
     """What a run would do.
 
     `estimate` is None where no model would be asked; its cost leaves out the `unpriced` servers.
+    `portraits` tell what the topics are about.
     """
 
     rows: int
@@ -32,6 +34,7 @@ class Preview:
     grouped_rows: int
     estimate: Estimate | None
     unpriced: tuple[str, ...] = ()
+    portraits: tuple[TopicPortrait, ...] = ()
 
     @property
     def least_rows_out(self) -> int:
@@ -66,4 +69,5 @@ def preview(settings: Settings, folder: Path, progress: Progress) -> Preview:
         grouped_rows=sum(len(group.rows) for group in planned),
         estimate=estimate,
         unpriced=unpriced,
+        portraits=tuple(planner.portraits()),
     )

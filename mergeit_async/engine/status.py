@@ -7,6 +7,7 @@ import os
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from mergeit_async.engine.portraits import TopicPortrait, read_portraits
 from mergeit_async.engine.run_dir import LOCK, RunDir
 from mergeit_async.engine.tables import SPENT, connect_reader, readable
 
@@ -56,6 +57,7 @@ class RunStatus:
     process has under way; where no process works on the run, a call whose end is unknown counts as
     spent with all that was reserved for it. `unknown_calls` lists the calls that a crash or a kill
     left open: at most so many were billed and will be billed again, for at most `unknown_usd`.
+    `portraits` tell what the topics are about, once all are planned.
     """
 
     state: str
@@ -71,6 +73,7 @@ class RunStatus:
     reserved_usd: float = 0.0
     max_cost_usd: float | None = None
     unknown_calls: list[UnknownCall] = field(default_factory=list)
+    portraits: list[TopicPortrait] = field(default_factory=list)
 
     @property
     def unknown_usd(self) -> float:
@@ -83,9 +86,10 @@ def read_status(run: RunDir) -> RunStatus:
     record = run.read_record()
     model = record.settings.model
     state, topics = state_of(run), run.plan.count_topics()
+    portraits = read_portraits(run.plan.portraits)
     # A file without content: the process ended while it made the journal.
     if not run.journal.exists() or run.journal.stat().st_size == 0:
-        return RunStatus(state, model, topics)
+        return RunStatus(state, model, topics, portraits=portraits)
     with readable(run.journal), closing(connect_reader(run.journal)) as journal:
         journal.execute("BEGIN")  # all that follows is of one moment
         prompt_tokens, cached_tokens, completion_tokens = journal.execute(TOKENS).fetchone()
@@ -110,6 +114,7 @@ def read_status(run: RunDir) -> RunStatus:
             reserved_usd=reserved,
             max_cost_usd=record.settings.max_cost,
             unknown_calls=unknown,
+            portraits=portraits,
         )
 
 

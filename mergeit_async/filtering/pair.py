@@ -1,4 +1,4 @@
-"""Groups of similar rows inside one topic: the rows that are to be merged into one."""
+"""Groups of similar rows: the rows that are to be merged into one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mergeit_async.filtering.neighbours import Neighbours
 from mergeit_async.filtering.similarity import compare_rows, lowest_cosine, snap_to_grid
 
-EXHAUSTIVE_ROWS = 4096
-NEIGHBOURS = 32
 BLOCK_ENTRIES = 1 << 22
-# Less than any difference of two similarities, even a million times over.
-TIE_BREAK = 2.0**-51
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +22,24 @@ class PairedGroup:
     similarity: float
 
 
-def best_first(vectors: NDArray[np.float32], threshold: float, max_size: int) -> list[PairedGroup]:
+def best_first(
+    vectors: NDArray[np.float32],
+    neighbours: Neighbours,
+    threshold: float,
+    max_size: int,
+    kept: NDArray[np.bool_] | None = None,
+) -> list[PairedGroup]:
     """Disjoint groups of the (n_rows, dim) unit `vectors`, the most similar pairs first.
 
-    Pairs of a cosine above `threshold` are taken in falling order, ties by index. A pair joins the
-    groups its two rows are in if that makes at most `max_size` rows with every two above the
-    threshold; with two rows a group, each row is simply used once. Groups come in the order of
-    their first rows.
-
-    Memory: up to 4,096 rows, all pairs above the threshold; beyond, only the 32 closest rows of
-    each row are considered, so at most 32 pairs a row, which loses up to 2 % of the groups.
+    Pairs of near rows of a cosine above `threshold` are taken in falling order, ties by index. A
+    pair joins the groups its two rows are in if that makes at most `max_size` rows with every two
+    above the threshold; with two rows a group, each row is simply used once. With `kept`, (n_rows,)
+    bool, only pairs with such a row count: the others join them, but not one another. Groups come
+    in the order of their first rows.
     """
-    grid = snap_to_grid(vectors.astype(np.float64))
+    grid = snap_to_grid(vectors)
     group_of = [[row] for row in range(len(grid))]
-    for first, second in _falling_pairs(grid, threshold):
+    for first, second in _falling_pairs(neighbours, threshold, kept):
         left, right = group_of[first], group_of[second]
         if left is right or len(left) + len(right) > max_size:
             continue
@@ -73,48 +74,35 @@ def first_match(vectors: NDArray[np.float32], threshold: float, max_size: int) -
     return groups
 
 
-def _falling_pairs(grid: NDArray[np.float64], threshold: float) -> Iterator[tuple[int, int]]:
-    """Pairs (lower, higher row) above the threshold by falling cosine, ties by index."""
-    n = len(grid)
-    codes, cosines = [np.empty(0, dtype=np.int64)], [np.empty(0)]
-    for rows in _blocks(n):
-        block = compare_rows(grid, rows)
-        at, column = np.nonzero(_worth_pairing(block, rows, threshold))
-        row = rows[at]
-        codes.append(np.minimum(row, column) * n + np.maximum(row, column))
-        cosines.append(block[at, column])
-    code, index = np.unique(np.concatenate(codes), return_index=True)
-    # Codes rise with the rows' indices, and a stable sort keeps that order inside a tie.
-    order = np.argsort(-np.concatenate(cosines)[index], kind="stable")
-    lower, higher = np.divmod(code[order], n)
-    return zip(lower.tolist(), higher.tolist(), strict=True)
+def _falling_pairs(
+    neighbours: Neighbours, threshold: float, kept: NDArray[np.bool_] | None
+) -> Iterator[tuple[int, int]]:
+    """Pairs (lower, higher row) above the threshold by falling cosine, ties by index.
 
-
-def _worth_pairing(
-    cosines: NDArray[np.float64], rows: NDArray[np.int64], threshold: float
-) -> NDArray[np.bool_]:
-    """Which entries of a block are candidate pairs: all above the threshold, or the closest."""
-    columns = np.arange(cosines.shape[1])
-    above = cosines > threshold
-    if len(columns) <= EXHAUSTIVE_ROWS:
-        return above & (columns > rows[:, np.newaxis])
-    above[np.arange(len(rows)), rows] = False
-    for at in np.flatnonzero(above.sum(axis=1) > NEIGHBOURS):
-        near = np.flatnonzero(above[at])
-        # Equal rows prefer those that follow them, else all would want the same few.
-        distance = (near - rows[at]) % len(columns)
-        closeness = cosines[at, near] - TIE_BREAK * distance
-        above[at, near[np.argpartition(-closeness, NEIGHBOURS)[NEIGHBOURS:]]] = False
-    return above
+    Of equal pairs, two kept rows come last: merging them leaves fewer than were to be kept.
+    """
+    n = len(neighbours.rows)
+    row, column = np.nonzero(neighbours.cosines > threshold)
+    other, cosine = neighbours.rows[row, column].astype(np.int64), neighbours.cosines[row, column]
+    code, index = np.unique(np.minimum(row, other) * n + np.maximum(row, other), return_index=True)
+    (lower, higher), cosine = np.divmod(code, max(1, n)), cosine[index]
+    if kept is None:
+        kept = np.ones(n, dtype=np.bool_)
+    counts = kept[lower] | kept[higher]
+    # The last key is the first to sort by.
+    order = np.lexsort((code, kept[lower] & kept[higher], -cosine))
+    order = order[counts[order]]
+    return zip(lower[order].tolist(), higher[order].tolist(), strict=True)
 
 
 def _all_above(
-    grid: NDArray[np.float64], left: list[int], right: list[int], threshold: float
+    grid: NDArray[np.float32 | np.float64], left: list[int], right: list[int], threshold: float
 ) -> bool:
     # Two single rows are a pair already known to be above.
     if len(left) == len(right) == 1:
         return True
-    return bool((grid[left] @ grid[right].T > threshold).all())
+    cosines = grid[left].astype(np.float64) @ grid[right].astype(np.float64).T
+    return bool((cosines > threshold).all())
 
 
 def _gather(
@@ -129,8 +117,9 @@ def _gather(
     return members
 
 
-def _measure(grid: NDArray[np.float64], members: list[int]) -> PairedGroup:
-    return PairedGroup(tuple(members), lowest_cosine(grid, np.asarray(members)))
+def _measure(grid: NDArray[np.float32 | np.float64], members: list[int]) -> PairedGroup:
+    rows = grid[members].astype(np.float64)
+    return PairedGroup(tuple(members), lowest_cosine(rows, np.arange(len(members))))
 
 
 def _blocks(n: int) -> Iterator[NDArray[np.int64]]:

@@ -28,8 +28,12 @@ def reduce_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _spread(vectors: NDArray[np.float32]) -> float:
-    """The mean squared distance of unit vectors from their centroid, between 0 and 1."""
+    """The mean squared distance of vectors from their centroid; theirs is about unit length.
+
+    About, as half precision takes them up to 1e-3 off.
+    """
     if len(vectors) < 2:
         return 0.0
     centroid = vectors.mean(axis=0, dtype=np.float64)
-    return 1.0 - float(centroid @ centroid)
+    squares = np.einsum("nd,nd->", vectors, vectors, dtype=np.float64)
+    return float(squares / len(vectors) - centroid @ centroid)

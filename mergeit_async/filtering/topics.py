@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from mergeit_async.filtering.neighbours import Neighbours, smooth_vectors
+from mergeit_async.filtering.partition import mean_points, nearest_centre
 from mergeit_async.filtering.similarity import snap_to_grid
 
 MAX_ROUNDS = 30
+SMOOTHING_ROWS = 32
+SMOOTHING_ROUNDS = 2
 SEEDING_ROWS = 5000
-BLOCK_ROWS = 4096
 
 
 def default_topic_count(n: int) -> int:
@@ -40,13 +41,27 @@ def assign_topics(points: NDArray[np.float32], count: int, seed: int) -> NDArray
     # On the grid, sums and products are exact, so equal points cannot part by rounding errors.
     points = snap_to_grid(points)
     centres = _seed_centres(points, min(count, len(points)), seed)
-    labels = _nearest_centre(points, centres)
+    labels = nearest_centre(points, centres)
     for _ in range(MAX_ROUNDS):
-        centres = _means(points, labels, centres)
-        previous, labels = labels, _nearest_centre(points, centres)
+        centres = mean_points(points, labels, centres)
+        previous, labels = labels, nearest_centre(points, centres)
         if np.array_equal(previous, labels):
             break
     return _number_by_first_row(labels)
+
+
+def smooth_topics(
+    vectors: NDArray[np.float32], neighbours: Neighbours, count: int
+) -> NDArray[np.float32]:
+    """The (n_rows, dim) unit `vectors` made ready for `count` stable topics.
+
+    Twice, each row becomes the mean of itself and its closest others: 32 of them, or a quarter of
+    what an average topic holds if that is less.
+    """
+    near = neighbours.closest(min(SMOOTHING_ROWS, len(vectors) // (4 * count)))
+    for _ in range(SMOOTHING_ROUNDS):
+        vectors = smooth_vectors(vectors, near)
+    return vectors
 
 
 def _seed_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float64]:
@@ -59,34 +74,7 @@ def _seed_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray
         from sklearn.cluster import AgglomerativeClustering
 
         labels = AgglomerativeClustering(count, linkage="ward").fit_predict(sample)
-    return _means(sample, labels, np.zeros((count, points.shape[1])))
-
-
-def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.intp]:
-    half_squares = np.square(centres).sum(axis=1) / 2
-    nearest = np.empty(len(points), dtype=np.intp)
-    for block in _blocks(len(points)):
-        nearest[block] = np.argmax(points[block] @ centres.T - half_squares, axis=1)
-    return nearest
-
-
-def _means(
-    points: NDArray[np.float32], labels: NDArray[np.intp], centres: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The mean of each topic's points, on the grid; an empty topic keeps its centre."""
-    sums = np.zeros_like(centres)
-    for block in _blocks(len(points)):
-        label = labels[block]
-        shape = (len(centres), len(label))
-        membership = csr_array((np.ones(len(label)), (label, np.arange(len(label)))), shape=shape)
-        sums += membership @ points[block].astype(np.float64)
-    sizes = np.bincount(labels, minlength=len(centres))[:, np.newaxis]
-    return np.where(sizes > 0, snap_to_grid(sums / np.maximum(sizes, 1)), centres)
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    for start in range(0, n, BLOCK_ROWS):
-        yield slice(start, start + BLOCK_ROWS)
+    return mean_points(sample, labels, np.zeros((count, points.shape[1])))
 
 
 def _number_by_first_row(labels: NDArray[np.intp]) -> NDArray[np.int32]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
 
 from mergeit_async.engine.estimate import Estimate, Range
 from mergeit_async.engine.export import Summary
+from mergeit_async.engine.portraits import TopicPortrait
 from mergeit_async.engine.preview import Preview
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import RunStatus
 from mergeit_async.viewer.progress import dollars, duration
+
+TOPICS_SHOWN = 5
+EXAMPLE_WIDTH = 60
 
 
 def summary_text(summary: Summary, run: RunDir) -> str:
@@ -46,9 +51,10 @@ def preview_text(preview: Preview) -> str:
     rows = [
         ("rows", f"{preview.rows:,}", f"and {preview.rejected:,} records that cannot be used"),
         ("topics", f"{preview.topics:,}", ""),
-        ("selected", f"{preview.selected:,}", "rows left after thinning"),
+        ("selected", f"{preview.selected:,}", "rows whose content goes on"),
         ("groups", f"{preview.groups:,}", f"of {preview.grouped_rows:,} rows"),
         ("rows out", f"{preview.least_rows_out:,}", "if every group is merged"),
+        *topic_rows(preview.portraits),
     ]
     if preview.estimate is None:
         return align([*rows, ("calls", "0", "offline/compose asks no model")])
@@ -92,12 +98,28 @@ def status_rows(status: RunStatus, run: RunDir) -> list[tuple[str, str, str]]:
         ("state", status.state, str(run.path)),
         ("model", status.model, ""),
         ("topics", f"{status.topics_planned:,}", "planned"),
+        *topic_rows(status.portraits),
         *counted("groups", status.groups),
         *counted("because", status.reasons),
         *counted("calls", status.calls),
         *tokens_rows(status),
         *money_rows(status),
     ]
+
+
+def topic_rows(portraits: Sequence[TopicPortrait]) -> list[tuple[str, str, str]]:
+    """The largest topics: their sizes, words, and a typical row of each."""
+    largest = sorted(portraits, key=lambda portrait: -portrait.rows)[:TOPICS_SHOWN]
+    return [
+        ("the largest" if place == 0 else "", f"{portrait.rows:,}", portrayed(portrait))
+        for place, portrait in enumerate(largest)
+    ]
+
+
+def portrayed(portrait: TopicPortrait) -> str:
+    """A topic's words, and how its most typical row begins."""
+    words = ", ".join(portrait.words) or "(no words)"
+    return f"{words}: {shorten(portrait.typical[0].text, EXAMPLE_WIDTH, placeholder='…')}"
 
 
 def tokens_rows(status: RunStatus) -> list[tuple[str, str, str]]:

@@ -36,9 +36,16 @@ def fields(example: Example | Row) -> tuple[str, str, str]:
     return example.instruction, example.input, example.output
 
 
-def topic(number: int, rows: list[int], selected: list[int], *groups: PlannedGroup) -> PlannedTopic:
+def topic(
+    number: int,
+    rows: list[int],
+    selected: list[int],
+    *groups: PlannedGroup,
+    lent: Iterable[int] = (),
+) -> PlannedTopic:
     first = groups[0].position if groups else 0
-    return PlannedTopic(number, first, np.array(rows, int), np.array(selected, int), groups)
+    arrays = (np.array(list(numbers), int) for numbers in (rows, selected))
+    return PlannedTopic(number, first, *arrays, groups, np.array(list(lent), int))
 
 
 class Run:
@@ -112,6 +119,28 @@ def test_no_file_changes_unless_each_row_ends_exactly_once(run, topics, named):
 
     assert [path.read_text() for path in results] == ["from before"] * 3
     assert not list(run.dir.path.glob(".*"))
+
+
+@pytest.mark.parametrize("status", [Status.MERGED, Status.KEPT])
+def test_a_row_that_a_topic_lends_to_a_group_of_another_ends_once(run, status):
+    run.conclude(run.outcome(PAIR, status))
+
+    summary = run.export(
+        topic(0, [0, 1], [0, 1], PAIR), topic(1, [2, 3], [2], lent=[2]), rejected=0
+    )
+
+    assert summary.rows_in == 5
+    merged = 2 if status is Status.MERGED else 0
+    assert (summary.merged, summary.kept, summary.filtered) == (merged, 3 - merged, 2)
+
+
+def test_lineage_names_each_topic_by_its_words(run):
+    run.conclude(run.outcome(PAIR))
+    with RowStore.open(run.dir.plan.rows) as store:
+        exporter = Exporter(run.dir, store, Origin("a model"), [("soup", "bread"), ()])
+        exporter.export([topic(0, [0, 1], [0, 1], PAIR), topic(1, [2, 3], [2, 3], lent=[2])], 0)
+    named = [(line["topic"], line["topic_words"]) for line in run.lines("lineage.jsonl")]
+    assert named == [(0, ["soup", "bread"]), (0, ["soup", "bread"]), (1, [])]
 
 
 def test_the_order_is_that_of_the_plan_whatever_the_order_of_the_outcomes(tmp_path):

@@ -21,6 +21,7 @@ OTHER: dict[str, Any] = {
     "topics": 3,
     "per_cluster": "all",
     "target_rows": 100,
+    "clustering": "kmeans",
     "selection": "cosine",
     "pairing": "first_match",
     "threshold": 0.7,

@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> PlanFolder:
 
 def topic(*groups: PlannedGroup) -> PlannedTopic:
     rows = np.array([3, 5, 8, 13, 21, 34], np.int64)
-    return PlannedTopic(4, 7, rows, rows[:-1], groups)
+    return PlannedTopic(4, 7, rows, rows[:-1], groups, rows[3:4])
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def test_a_topic_is_read_as_it_was_written(folder, groups):
     assert (read.topic, read.first_position, read.groups) == (4, 7, groups)
     assert read.rows.tolist() == written.rows.tolist()
     assert read.selected.tolist() == written.selected.tolist()
+    assert read.lent.tolist() == [13]
 
 
 def test_a_topic_made_from_something_else_does_not_count(folder):

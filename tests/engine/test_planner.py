@@ -84,8 +84,12 @@ VECTORS = LABELS | {"vectors.npy"}
 ALL = VECTORS | {"rows.arrow"}
 
 
-def test_a_plan_is_made_of_disjoint_groups_whose_positions_leave_no_gap(given):
-    topics = list(given.planner(per_cluster=12, max_group_size=3).topics())
+PAPER = {"clustering": "kmeans", "selection": "euclidean", "pairing": "first_match"}
+
+
+@pytest.mark.parametrize("how", [{}, {"pairing": "best_first"}, PAPER])
+def test_a_plan_is_made_of_disjoint_groups_whose_positions_leave_no_gap(given, how):
+    topics = list(given.planner(per_cluster=12, max_group_size=3, **how).topics())
     groups = [group for topic in topics for group in topic.groups]
     assert len(topics) == 3
     assert len(groups) > 6
@@ -95,11 +99,31 @@ def test_a_plan_is_made_of_disjoint_groups_whose_positions_leave_no_gap(given):
     ]
     grouped = [row for group in groups for row in group.rows]
     assert len(set(grouped)) == len(grouped)
+    selected = {row for topic in topics for row in topic.selected.tolist()}
+    assert set(grouped) <= selected
+    assert len(selected) == 36 if how else len(selected) > 36
     for topic in topics:
-        assert len(topic.selected) == 12
-        assert {row for group in topic.groups for row in group.rows} <= set(topic.selected.tolist())
         assert set(topic.selected.tolist()) <= set(topic.rows.tolist())
     assert sorted(row for topic in topics for row in topic.rows.tolist()) == list(range(N_ROWS))
+
+
+def test_a_group_across_topics_is_of_the_first_rows_topic_and_the_others_lend_theirs(given):
+    close = np.radians([0, 2, 90, 50, 48, 180])
+    np.save(given.vectors, np.stack([np.cos(close), np.sin(close)], axis=1))
+    write_dataset(given.dataset, *map(record, range(6)))
+    planner = given.planner(topics=3, threshold=0.99, clustering="kmeans")
+    planner.labels = lambda _: np.array([0, 1, 1, 0, 2, 2], np.int32)
+
+    topics = list(planner.topics())
+
+    assert [[group.rows for group in topic.groups] for topic in topics] == [
+        [(0, 1), (3, 4)],
+        [],
+        [],
+    ]
+    assert [topic.lent.tolist() for topic in topics] == [[], [1], [4]]
+    assert [topic.selected.tolist() for topic in topics] == [[0, 3], [1, 2], [4, 5]]
+    assert content(list(given.planner(topics=3, threshold=0.99, clustering="kmeans").topics()))
 
 
 def test_what_is_saved_is_never_made_again(given):
@@ -123,6 +147,24 @@ def test_a_plan_that_was_broken_off_goes_on_to_the_plan_of_an_undisturbed_run(gi
     assert content(list(given.planner().topics())) == undisturbed
 
 
+def test_what_topics_are_about_is_saved_once_and_after_the_last_topic(given):
+    planner = given.planner()
+    saved = RunDir(given.folder / "run").plan.portraits
+    assert [saved.exists() for _ in planner.topics()] == [False] * 3
+    first = saved.read_bytes()
+    assert sum(portrait.rows for portrait in planner.portraits()) == N_ROWS
+    assert planner.portraits()[0].words[0] == "say"
+
+    saved.unlink()
+    again = given.planner().portraits()
+
+    assert saved.read_bytes() == first
+    assert again == planner.portraits()
+    os.utime(saved, (0, 0))
+    list(given.planner().topics())
+    assert saved.stat().st_mtime == 0
+
+
 def test_a_topic_is_durable_when_it_is_handed_over(given):
     planner = given.planner()
     durable = [RunDir(given.folder / "run").plan.count_topics() for _ in planner.topics()]
@@ -139,6 +181,7 @@ def test_a_topic_is_durable_when_it_is_handed_over(given):
         ({"per_cluster": 5}, TOPICS),
         ({"target_rows": 10}, TOPICS),
         ({"selection": "cosine"}, TOPICS),
+        (PAPER, LABELS),
         ({"seed": 7}, LABELS),
         ({"topics": 2}, LABELS - {"topics/000002.npz"}),
         ({"limit": N_ROWS - 1}, ALL),
@@ -229,3 +272,27 @@ def test_a_plan_that_is_not_saved_whole_is_not_merged(given, lost):
     positions = [group.position for topic in planner.topics() for group in topic.groups]
     given.files()[lost].unlink()
     assert not planner.is_merged(positions)
+
+
+@pytest.mark.parametrize("how", [{}, PAPER])
+def test_fewer_rows_than_topics_are_a_topic_each(given, how):
+    topics = list(given.planner(topics=500, **how).topics())
+    assert [topic.rows.tolist() for topic in topics] == [[row] for row in range(N_ROWS)]
+
+
+@pytest.mark.parametrize("how", [{}, PAPER])
+def test_rows_that_are_all_equal_are_one_topic_of_pairs(given, how):
+    np.save(given.vectors, np.ones((N_ROWS, 8)))
+    (topic,) = given.planner(topics=5, per_cluster=10, **how).topics()
+    assert len(topic.rows) == N_ROWS
+    # Ten rows are kept; ours has each of them absorb another.
+    assert len(topic.selected) == (20 if not how else 10)
+    assert len(topic.groups) == (10 if not how else 5)
+
+
+@pytest.mark.parametrize("how", [{}, PAPER])
+def test_one_topic_of_all_rows_is_planned_as_any_other(given, how):
+    (topic,) = given.planner(topics=1, per_cluster=30, **how).topics()
+    assert len(topic.rows) == N_ROWS
+    assert len(topic.groups) > 5
+    assert topic.lent.tolist() == []

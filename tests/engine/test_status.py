@@ -8,6 +8,7 @@ import pytest
 from mergeit_async.config import build_settings
 from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.journal import CallEnd, Journal, open_journal
+from mergeit_async.engine.portraits import TopicPortrait, TypicalRow, dump_portraits
 from mergeit_async.engine.prices import PriceSheet
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp
 from mergeit_async.engine.status import RunStatus, read_status, state_of
@@ -41,6 +42,13 @@ def outcome(position: int, status: Status, reason: str | None = None) -> Outcome
 
 def test_a_run_that_was_only_begun_is_stopped_and_empty(run):
     assert read_status(run) == RunStatus("stopped", "a-model", 0)
+
+
+def test_a_status_tells_what_the_topics_are_about_once_that_is_saved(run):
+    portrait = TopicPortrait(0, 7, ("soup",), (TypicalRow("a", "Cook."),))
+    run.plan.path.mkdir(exist_ok=True)
+    run.plan.write_portraits(dump_portraits([portrait]), "hash")
+    assert read_status(run).portraits == [portrait]
 
 
 async def test_groups_and_calls_are_counted_by_what_came_of_them(run):

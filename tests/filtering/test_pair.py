@@ -11,8 +11,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mergeit_async.filtering.pair import PairedGroup, best_first, first_match
+from mergeit_async.filtering import pair
+from mergeit_async.filtering.neighbours import find_neighbours
+from mergeit_async.filtering.pair import PairedGroup, first_match
 from mergeit_async.filtering.similarity import compare_rows, snap_to_grid
+
+
+def best_first(
+    vectors: NDArray[np.float32],
+    threshold: float,
+    max_size: int,
+    kept: NDArray[np.bool_] | None = None,
+) -> list[PairedGroup]:
+    """Pairs of near rows; in data as small as here, all rows are near one another."""
+    neighbours = find_neighbours(vectors, seed=0)
+    return pair.best_first(vectors, neighbours, threshold, max_size, kept)
+
 
 BOTH = pytest.mark.parametrize("pair_rows", [best_first, first_match])
 
@@ -162,3 +176,20 @@ def test_a_giant_topic_loses_little_to_its_bound_on_pairs() -> None:
     # With all pairs at hand there are 1,974 of a mean of 0.9624.
     assert len(groups) > 1950
     assert np.mean([group.similarity for group in groups]) > 0.962
+
+
+def test_rows_that_are_not_kept_join_the_kept_but_not_one_another() -> None:
+    vectors = on_circle(0, 20, 21, 60, 62)
+    kept = np.array([True, False, False, False, False])
+
+    assert members(best_first(vectors, 0.8, 2, kept)) == [(0, 1)]
+    assert members(best_first(vectors, 0.8, 2)) == [(1, 2), (3, 4)]
+    assert members(best_first(vectors, 0.8, 3, kept)) == [(0, 1, 2)]
+
+
+def test_kept_rows_left_over_pair_up_with_one_another() -> None:
+    vectors = on_circle(0, 20, 21)
+
+    assert members(best_first(vectors, 0.8, 2, np.array([True, True, False]))) == [(1, 2)]
+    assert members(best_first(vectors, 0.8, 2, np.array([True, True, True]))) == [(1, 2)]
+    assert members(best_first(on_circle(0, 20, 90), 0.8, 2, np.ones(3, bool))) == [(0, 1)]

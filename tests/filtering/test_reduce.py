@@ -55,3 +55,9 @@ def test_rows_that_differ_by_rounding_only_become_one_point() -> None:
     noise = np.random.default_rng(0).normal(0, 1e-7, vectors.shape).astype(np.float32)
 
     assert not reduce_vectors(vectors + noise).any()
+
+
+def test_equal_rows_in_half_precision_become_one_point() -> None:
+    vectors = np.repeat(unit_vectors(1, 12).astype(np.float16), 50, axis=0)
+
+    assert not reduce_vectors(vectors.astype(np.float32)).any()

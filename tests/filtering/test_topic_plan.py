@@ -1,13 +1,16 @@
-"""One topic from vectors to groups."""
+"""One topic from vectors to groups, in the paper's way."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from mergeit_async.filtering.pair import best_first, first_match
+from mergeit_async.filtering.pair import first_match
 from mergeit_async.filtering.select import facility_location
-from mergeit_async.filtering.topic_plan import TopicSettings, plan_topic
+from mergeit_async.filtering.topic_plan import PlanSettings, plan_topic
+
+PAPER = PlanSettings(selection="euclidean", pairing="first_match", threshold=0.5)
 
 
 def unit_vectors(n: int, dim: int, seed: int) -> NDArray[np.float32]:
@@ -15,12 +18,13 @@ def unit_vectors(n: int, dim: int, seed: int) -> NDArray[np.float32]:
     return (numbers / np.linalg.norm(numbers, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_a_budget_thins_the_topic_and_groups_use_only_rows_that_stay() -> None:
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_budget_thins_the_topic_and_groups_use_only_rows_that_stay(metric) -> None:
     vectors = unit_vectors(40, 3, seed=0)
 
-    plan = plan_topic(vectors, 25, TopicSettings(threshold=0.5, max_group_size=3))
+    plan = plan_topic(vectors, 25, PlanSettings(metric, "first_match", 0.5, 3))
 
-    assert plan.selected.tolist() == sorted(facility_location(vectors, 25, "euclidean").tolist())
+    assert plan.selected.tolist() == sorted(facility_location(vectors, 25, metric).tolist())
     grouped = [row for group in plan.groups for row in group.members]
     assert grouped and set(grouped) <= set(plan.selected.tolist())
     for group in plan.groups:
@@ -31,25 +35,21 @@ def test_a_budget_thins_the_topic_and_groups_use_only_rows_that_stay() -> None:
 def test_a_budget_of_the_whole_topic_keeps_every_row() -> None:
     vectors = unit_vectors(30, 3, seed=1)
 
-    plan = plan_topic(vectors, 30, TopicSettings())
+    plan = plan_topic(vectors, 30, PAPER)
 
     assert plan.selected.tolist() == list(range(30))
-    assert list(plan.groups) == best_first(vectors, 0.55, 2)
-
-
-def test_the_settings_choose_metric_and_order() -> None:
-    vectors = unit_vectors(60, 4, seed=2)
-    paper = TopicSettings(metric="cosine", pairing="first_match")
-
-    plan = plan_topic(vectors, 60, paper)
-    thinned = plan_topic(vectors, 20, paper)
-
-    assert list(plan.groups) == first_match(vectors, 0.55, 2) != best_first(vectors, 0.55, 2)
-    assert thinned.selected.tolist() == sorted(facility_location(vectors, 20, "cosine").tolist())
+    assert list(plan.groups) == first_match(vectors, 0.5, 2)
 
 
 def test_a_topic_of_one_row_stays_alone() -> None:
-    plan = plan_topic(unit_vectors(1, 4, seed=0), 75, TopicSettings())
+    plan = plan_topic(unit_vectors(1, 4, seed=0), 75, PAPER)
 
     assert plan.selected.tolist() == [0]
     assert plan.groups == ()
+
+
+def test_only_the_papers_way_plans_a_topic_for_itself() -> None:
+    assert PAPER.is_by_topic
+    assert not PlanSettings().is_by_topic
+    assert not PlanSettings("euclidean", "best_first").is_by_topic
+    assert not PlanSettings("global", "first_match").is_by_topic

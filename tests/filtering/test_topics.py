@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mergeit_async.filtering.topics import assign_topics, default_topic_count
+from mergeit_async.filtering.neighbours import find_neighbours
+from mergeit_async.filtering.topics import assign_topics, default_topic_count, smooth_topics
 
 
 def planted(n: int, centres: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -81,3 +82,28 @@ def test_equal_points_share_a_topic_when_there_are_more_topics_than_points(
     # One dimension may leave so little between two points that they share a topic.
     assert all(len(set(labels[which == point])) <= 1 for point in range(distinct))
     assert dim == 1 or same_partition(labels, which)
+
+
+def as_directions(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(points / lengths, dtype=np.float32)
+
+
+def test_smoothed_clouds_are_the_same_topics_and_tighter() -> None:
+    points, clouds = planted(400, 5, seed=1)
+    vectors = as_directions(points)
+
+    smoothed = smooth_topics(vectors, find_neighbours(vectors, 0), 5)
+
+    assert same_partition(assign_topics(smoothed, 5, seed=42), clouds)
+    for cloud in range(5):
+        before, after = (rows[clouds == cloud].var(axis=0).sum() for rows in (vectors, smoothed))
+        assert after < before / 2
+
+
+def test_topics_of_a_few_rows_are_not_smoothed() -> None:
+    vectors = as_directions(planted(30, 5, seed=1)[0])
+
+    smoothed = smooth_topics(vectors, find_neighbours(vectors, 0), 10)
+
+    assert np.allclose(smoothed, vectors, atol=1e-4)

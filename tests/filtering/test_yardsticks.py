@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mergeit_async.filtering.embedding import check_vectors
+from mergeit_async.filtering.neighbours import find_neighbours
+from mergeit_async.filtering.pair import PairedGroup
 from mergeit_async.filtering.reduce import reduce_vectors
-from mergeit_async.filtering.topic_plan import TopicSettings, plan_topic
-from mergeit_async.filtering.topics import assign_topics, default_topic_count
+from mergeit_async.filtering.select import topic_budgets
+from mergeit_async.filtering.topic_plan import PlanSettings
+from mergeit_async.filtering.topics import assign_topics, default_topic_count, smooth_topics
+from mergeit_async.filtering.whole_plan import WholePlan, plan_rows
 
 VECTORS = (
     Path(__file__).resolve().parents[2].parent / "shared" / "data" / "alpaca_17k.minilm.f16.npy"
 )
+PAPER = PlanSettings("euclidean", "first_match")
 
 
 # A topic's matrices are small: where cores are busy, BLAS threads only wait for one another.
@@ -25,23 +31,27 @@ def test_one_seed_reaches_the_yardsticks_of_coverage_and_pairs() -> None:
     if not VECTORS.exists():
         pytest.skip("the shared MiniLM vectors are not on this machine")
     vectors = check_vectors(np.load(VECTORS), 17_387, VECTORS.name)
-    labels = assign_topics(reduce_vectors(vectors), default_topic_count(17_387), seed=42)
-    topics = [np.flatnonzero(labels == topic) for topic in range(labels.max() + 1)]
+    neighbours, count = find_neighbours(vectors, 42), default_topic_count(17_387)
+    smoothed = smooth_topics(vectors, neighbours, count)
+    labels = assign_topics(reduce_vectors(smoothed), count, seed=42)
 
-    thinned = [rows[plan_topic(vectors[rows], 30, TopicSettings()).selected] for rows in topics]
-    ours = similarities(vectors, topics, TopicSettings())
-    paper = similarities(vectors, topics, TopicSettings(pairing="first_match"))
+    def plan(settings: PlanSettings, target: int | None = None) -> WholePlan:
+        budgets = topic_budgets(np.bincount(labels), None, target)
+        return plan_rows(vectors, labels, budgets, neighbours, settings)
 
-    assert coverage(vectors, np.concatenate(thinned)) >= 0.693
-    assert len(ours) >= 5_450 and np.mean(ours) >= 0.705
-    assert 5_750 < len(paper) < 6_100 and np.mean(paper) == pytest.approx(0.62, abs=0.01)
+    thinned = plan(PlanSettings(threshold=1.0), target=2_790)
+    ours, absorbed = plan(PlanSettings()).groups, plan(PlanSettings(), target=2_790)
+    paper = plan(PAPER).groups
+
+    assert thinned.stays.sum() == 2_790
+    assert coverage(vectors, np.flatnonzero(thinned.stays)) >= 0.704
+    assert len(ours) >= 6_200 and mean_similarity(ours) >= 0.705
+    assert absorbed.stays.sum() > 5_000 and mean_similarity(absorbed.groups) >= 0.70
+    assert len(paper) < 6_100 and mean_similarity(paper) == pytest.approx(0.62, abs=0.01)
 
 
-def similarities(
-    vectors: NDArray[np.float32], topics: list[NDArray[np.int64]], settings: TopicSettings
-) -> list[float]:
-    plans = [plan_topic(vectors[rows], len(rows), settings) for rows in topics]
-    return [group.similarity for plan in plans for group in plan.groups]
+def mean_similarity(groups: Sequence[PairedGroup]) -> float:
+    return float(np.mean([group.similarity for group in groups]))
 
 
 def coverage(vectors: NDArray[np.float32], kept: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from mergeit_async.engine.estimate import Estimate, Range
 from mergeit_async.engine.export import Summary
+from mergeit_async.engine.portraits import TopicPortrait, TypicalRow
 from mergeit_async.engine.preview import Preview
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.engine.status import RunStatus
@@ -117,6 +118,26 @@ def test_a_status_lists_what_was_counted_and_how_to_go_on():
         "tokens 123,456 in, 7,890 out reported",
     } <= set(told)
     assert told[-1] == "python -m mergeit_async resume runs/one"
+
+
+PORTRAITS = [
+    TopicPortrait(topic, rows, words, (TypicalRow("id", text),))
+    for topic, rows, words, text in [
+        (0, 3, ("soup", "recipe"), "Write a recipe for a soup of " + "onions " * 20),
+        (1, 1200, (), "1 + 1"),
+        *((topic, 2, ("other",), "Other.") for topic in range(2, 9)),
+    ]
+]
+
+
+def test_a_preview_and_a_status_tell_what_the_largest_topics_are_about():
+    status = RunStatus("running", "a-model", 12, portraits=PORTRAITS)
+    shown = (status_text(status, RUN), preview_text(replace(PREVIEW, portraits=tuple(PORTRAITS))))
+    for text in shown:
+        told = lines(text)
+        assert "the largest 1,200 (no words): 1 + 1" in told
+        assert any(line.startswith("3 soup, recipe: Write a recipe for a soup") for line in told)
+        assert sum("other: Other." in line for line in told) == 3
 
 
 @pytest.mark.parametrize("state", ["running", "finished"])
