@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,7 @@ from mergeit_async.options import (
 )
 from mergeit_async.viewer.ab_page import write_ab_page
 from mergeit_async.viewer.ab_tables import foresight_text, result_text
+from mergeit_async.viewer.tables import align, resume_command
 
 N_GROUPS = 400
 GROUPS_SHOWN = 12
@@ -61,13 +63,27 @@ def ab(
         raise UsageError("Each --arm names its prompt; leave --prompt out.")
     if options.get("model") is None:
         options["model"] = first_model(arms)
-    job = AbJob.begin(settings_from(dataset, options), arms, groups, out)
+    refuse_one_price_for_many(arms, options)
+    settings = settings_from(dataset, options)
+    if dry_run:
+        with TemporaryDirectory(prefix="mergeit-ab-") as folder:
+            job = AbJob.begin(settings, arms, groups, Path(folder) / "run")
+            show(foresee(job, job.plan()))
+        return
+    job = AbJob.begin(settings, arms, groups, out)
     if fail_if_worse is not None:
         check_metric(fail_if_worse, job)
-    if dry_run:
-        show(foresee(job, job.plan()))
-        return
     finish(job, as_json, fail_if_worse=fail_if_worse)
+
+
+def refuse_one_price_for_many(arms: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where one price is given and the arms name models that may have others."""
+    models = {first_model([arm]) or options["model"] for arm in arms} - {None}
+    if options.get("price_in") is not None and len(models) > 1:
+        raise UsageError(
+            f"--price-in and --price-out are for one model, and the arms name "
+            f"{', '.join(sorted(models))}; leave them out, list prices are used where known."
+        )
 
 
 def finish(
@@ -88,7 +104,11 @@ def finish(
         GROUPS_SHOWN,
     )
     write_ab_page(place.page, result.values, differing)
-    show(dict(result.values) if as_json else result_text(result.values, files_of(place)))
+    show(
+        dict(result.values)
+        if as_json
+        else result_text(result.values, files_of(place), resume_command(job.run_dir))
+    )
     if fail_if_worse is not None:
         leave_if_worse(result, fail_if_worse)
 
@@ -98,7 +118,8 @@ def foresee(job: AbJob, sample: Sequence[PlannedGroup]) -> str:
     groups = [job.planner.load_group(planned) for planned in sample]
     effort = forecast(job.trial, job.settings, job.prices, groups)
     told = foresee_trial(job.trial, job.settings, job.prices, len(sample))
-    return foresight_text(told, effort, len(job.trial.arms))
+    arms = align((f"arm {arm.name}", arm.description) for arm in job.trial.arms)
+    return f"{arms}\n{foresight_text(told, effort, len(job.trial.arms))}"
 
 
 def check_metric(name: str, job: AbJob) -> None:
@@ -112,11 +133,19 @@ def check_metric(name: str, job: AbJob) -> None:
 
 
 def leave_if_worse(result: Result, metric: str) -> None:
-    """End with 4 where an arm is worse than the first one."""
-    first = result.values["arms"][0]["name"]
+    """End with 4 where an arm is worse than the first one, or most of its values are missing."""
+    console, first = Console(stderr=True), result.values["arms"][0]["name"]
     worse = [arm for arm, better in find_worse(result.comparisons, metric) if better == first]
     if worse:
-        Console(stderr=True).print(f"Worse than {first} in {metric}: {', '.join(worse)}.")
+        console.print(f"Worse than {first} in {metric}: {', '.join(worse)}.")
+    unknown = [
+        each.b
+        for each in result.comparisons
+        if each.a == first and (effect := each.effect(metric)) and effect.n < effect.left_out
+    ]
+    if unknown:
+        console.print(f"Not comparable with {first} in {metric}: {', '.join(unknown)}.")
+    if worse or unknown:
         leave(WORSE)
 
 

@@ -216,3 +216,56 @@ def test_status_and_report_know_an_ab_run(dataset, tmp_path):
     assert orjson.loads(call("status", tmp_path / "ab", "--json").stdout)["state"] == "finished"
     refused = call("report", tmp_path / "ab")
     assert (refused.returncode, "ab.html" in refused.stderr) == (2, True)
+
+
+def test_a_dry_run_changes_nothing_of_a_finished_run(dataset, tmp_path):
+    out = tmp_path / "ab"
+    with simulated() as server:
+        call(*comparing(dataset, out, server.url, groups=4))
+        before = {path.name: path.read_bytes() for path in out.glob("ab*")}
+        done = call(*comparing(dataset, out, server.url, ABC, groups=9), "--dry-run")
+        assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in out.glob("ab*")} == before
+
+
+def test_a_run_that_never_merged_anything_may_begin_with_other_arms(dataset, tmp_path):
+    out = tmp_path / "ab"
+    refusing = SimulatorSettings(faults={"model_not_found": 1.0})
+    with simulated(refusing) as server:
+        done = call(*comparing(dataset, out, server.url, ("A=merge/v1@typo", "B=merge/v3@typo")))
+    assert (done.returncode, "typo" in done.stderr) == (3, True), done.stderr
+    with simulated() as server:
+        done = call(*comparing(dataset, out, server.url, groups=4))
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_arm_that_the_server_refuses_leaves_the_finished_run_as_it_was(dataset, tmp_path):
+    out = tmp_path / "ab"
+    with simulated() as server:
+        call(*comparing(dataset, out, server.url, groups=4))
+    before = {name: (out / name).read_bytes() for name in ("ab.toml", *RESULTS)}
+    with simulated(SimulatorSettings(faults={"model_not_found": 1.0})) as server:
+        more = (*AB, "C=merge/v2@nowhere")
+        assert call(*comparing(dataset, out, server.url, more, groups=4)).returncode == 3
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_groups_without_a_reply_are_told_with_the_way_to_try_them_again(dataset, tmp_path):
+    out = tmp_path / "ab"
+    flaky = SimulatorSettings(faults={"server": 0.4}, seed=3)
+    with simulated(flaky) as server:
+        options = comparing(dataset, out, server.url, groups=15)
+        done = call(*options, "--max-tries", "1", "--structured-output", "text")
+    assert done.returncode == 0, done.stderr
+    assert "--retry-failed" in done.stdout
+    assert "--retry-failed" in (out / "ab.html").read_text()
+    with simulated() as server:
+        done = call("resume", out, "--retry-failed", "--base-url", server.url, "--json")
+    assert [arm["without_reply"] for arm in orjson.loads(done.stdout)["arms"]] == [0, 0]
+
+
+def test_one_price_is_not_taken_for_two_models(dataset, tmp_path):
+    arms = ("A=merge/v1@small", "B=merge/v1@large")
+    options = comparing(dataset, tmp_path / "ab", "http://127.0.0.1:9/v1", arms)
+    done = call(*options, "--price-in", "1", "--price-out", "2")
+    assert (done.returncode, "large, small" in done.stderr) == (2, True), done.stderr

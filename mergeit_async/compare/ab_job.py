@@ -7,7 +7,7 @@ result = await job.run()
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
 from mergeit_async.engine.run_errors import readable_errors
 from mergeit_async.engine.session import open_session
+from mergeit_async.engine.tables import connect_reader, has_outcomes, readable
 from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import Outcome
 
@@ -79,9 +80,10 @@ class AbJob:
         run = RunDir(out)
         settings = settings.model_copy(update={"threshold": settings.similarity_threshold})
         trial = Trial(n_groups, parse_arms(arms, settings), judging_of(settings))
-        if TrialDir(run).record.exists():
+        if has_merged(run):
             return cls._open(run, settings, trial)
-        run.refuse_if_taken()
+        if not TrialDir(run).record.exists():  # else one that never got as far as a merge
+            run.refuse_if_taken()
         if not settings.allow_network_fs:
             refuse_network(out)
         trial = replace(trial, arms=count_samples(trial.arms, settings))
@@ -169,11 +171,17 @@ class AbJob:
         with self.run_dir.locked(), readable_errors(self.run_dir):
             self.run_dir.clear_leftovers()
             self.run_dir.plan.path.mkdir(parents=True, exist_ok=True)
+            if self._kept is None:
+                # Before the other record: without it, this would look like a run that merges all.
+                self._dir.write(self.trial)
             self.run_dir.write_record(self._record)
-            self._dir.write(self.trial)
-            if self.trial != self._kept:
-                self._dir.forget_result()
             yield
+
+    def _commit(self) -> None:
+        """From here on the run is what it has grown to; a refused arm never gets so far."""
+        if self.trial != self._kept:
+            self._dir.forget_result()
+            self._dir.write(self.trial)
 
     def _plan(self) -> list[PlannedGroup]:
         topics = self.planner.topics()
@@ -198,6 +206,7 @@ class AbJob:
             places = {place_of(arm, each.position) for arm in range(n_arms) for each in sample}
             self.progress.resumed = len(places & journal.finished)
             if places <= journal.finished and not self.settings.judge:
+                self._commit()
                 return None
             return await self._ask(stack, journal, sample)
 
@@ -210,7 +219,7 @@ class AbJob:
         self.progress.session = session
         stages = Stages(self.settings, self.trial, self.planner.load_group, session, journal)
         self.trial = await stages.settle_forms()
-        self._dir.write(self.trial)
+        self._commit()
         inspector = await stack.enter_async_context(
             open_inspector(stages.knowledge(self.run_dir.plan.words))
         )
@@ -250,3 +259,11 @@ class AbJob:
     def _stop(self, error: Exception) -> None:
         if self._pipeline is not None:
             self._pipeline.drain(error)
+
+
+def has_merged(run: RunDir) -> bool:
+    """Whether `run` is an A/B run in which a group has come to its end."""
+    if not TrialDir(run).record.exists() or not run.journal.exists():
+        return False
+    with readable(run.journal), closing(connect_reader(run.journal)) as journal:
+        return has_outcomes(journal)

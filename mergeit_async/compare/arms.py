@@ -49,7 +49,7 @@ class Arm:
     @property
     def description(self) -> str:
         """The arm as it is written on the command line, without its name."""
-        parameters = "&".join(f"{name}={value:g}" for name, value in self.parameters.items())
+        parameters = "&".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.prompt}@{self.model}" + (f"?{parameters}" if parameters else "")
 
     def is_same_as(self, other: Arm) -> bool:

@@ -56,7 +56,7 @@ class Trial:
                 f"This run compares {self.n_groups:,} groups; --groups may only become more."
             )
         if later.judging != self.judging:
-            raise UsageError("The prompt of the judge has changed; choose another --out.")
+            raise UsageError("Its judge, or the judge's prompt, is another; choose another --out.")
         return replace(self, n_groups=later.n_groups, arms=self.arms + later.arms[len(self.arms) :])
 
 

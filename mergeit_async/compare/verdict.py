@@ -89,13 +89,35 @@ def judge_all(comparisons: Sequence[Comparison], primary: Sequence[str] = PRIMAR
     verdicts = [judge_pair(comparison, primary) for comparison in comparisons]
     if len(verdicts) == 1:
         return verdicts[0]
+    if dead := _find_dead(comparisons, verdicts):
+        return _leave_out(dead, comparisons, primary)
     arms = list(dict.fromkeys(arm for each in comparisons for arm in (each.a, each.b)))
     for arm in arms:
         if [verdict.better for verdict in verdicts].count(arm) == len(arms) - 1:
             return _say_best(arm, list(zip(comparisons, verdicts, strict=True)), primary)
-    if all(verdict.kind == "nothing" for verdict in verdicts):
-        return Verdict("nothing", "No two arms have a group with a value in both: nothing is said.")
     return _rank(arms, comparisons, verdicts)
+
+
+def _find_dead(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict]) -> list[str]:
+    """The arms of which nothing can be said beside any other."""
+    said: dict[str, bool] = {}
+    for comparison, verdict in zip(comparisons, verdicts, strict=True):
+        for arm in (comparison.a, comparison.b):
+            said[arm] = said.get(arm, False) or verdict.kind != "nothing"
+    return [arm for arm, has_said in said.items() if not has_said]
+
+
+def _leave_out(
+    dead: Sequence[str], comparisons: Sequence[Comparison], primary: Sequence[str]
+) -> Verdict:
+    """The verdict on those arms that were measured, and which were not."""
+    left = [each for each in comparisons if each.a not in dead and each.b not in dead]
+    if not left:
+        return Verdict("nothing", "No two arms have a group with a value in both: nothing is said.")
+    verdict = judge_all(left, primary)
+    arms = " and ".join(dead)
+    missing = f"Nothing can be said of {arms}, see which calls failed. Of the others: "
+    return replace(verdict, sentence=missing + verdict.sentence)
 
 
 def find_worse(comparisons: Sequence[Comparison], metric: str) -> list[tuple[str, str]]:
@@ -171,6 +193,9 @@ def _say_even(comparison: Comparison, cheaper: _Finding | None) -> Verdict:
     if n < LEAST_GROUPS:
         groups = "1 group is" if n == 1 else f"{write_groups(n)} are"
         said = f"{groups} too few to tell {a} and {b} apart; take {LEAST_GROUPS} at the very least"
+    elif passed is not None and not passed.mean_a and not passed.mean_b:
+        said = f"Neither {a} nor {b} passed in any of {write_groups(n)}: see why"
+        return Verdict("none", f"{said}, and choose neither.")
     elif passed is not None and passed.note == ALL_EQUAL:
         said = f"{a} and {b} passed and failed in the same {write_groups(n)}"
     else:

@@ -174,6 +174,11 @@ def has_entries(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute(HAS_ENTRIES).fetchone()[0])
 
 
+def has_outcomes(connection: sqlite3.Connection) -> bool:
+    """Whether any group has ended."""
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM outcomes)").fetchone()[0])
+
+
 def has_only_failures(connection: sqlite3.Connection) -> str | None:
     """The last reason of a run in which every group failed; None for any other run."""
     found: tuple[str] | None = connection.execute(ONLY_FAILURES).fetchone()

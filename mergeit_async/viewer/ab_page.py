@@ -10,6 +10,7 @@ from mergeit_async.compare.wording import write_p
 from mergeit_async.viewer.ab_tables import (
     NOTHING,
     arm_rows,
+    count_missing,
     write_mean,
     write_share,
     write_size,
@@ -38,6 +39,7 @@ def write_ab_page(
         bars=pass_bars(result["arms"]),
         dots=cost_dots(result["arms"]),
         differing=differing,
+        n_missing=count_missing(result["arms"]),
         write_share=write_share,
         write_mean=write_mean,
     )

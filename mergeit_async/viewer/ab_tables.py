@@ -35,12 +35,22 @@ def foresight_text(foresight: Foresight, estimate: Estimate, n_arms: int) -> str
     return f"{text}\n{foresight.hint}" if foresight.hint else text
 
 
-def result_text(result: Mapping[str, Any], files: Sequence[tuple[str, str]]) -> str:
-    """The arms, the effects between them, and the verdict."""
+def count_missing(arms: Sequence[Mapping[str, Any]]) -> int:
+    """Merges that no reply came to, over all arms."""
+    return sum(arm["without_reply"] for arm in arms)
+
+
+def result_text(result: Mapping[str, Any], files: Sequence[tuple[str, str]], command: str) -> str:
+    """The arms, the effects between them, the verdict, and by what `command` the run goes on."""
     parts = [align(arm_rows(result["arms"]))]
     for comparison in result["comparisons"]:
         parts.append(align(effect_rows(comparison)))
     parts += [result["verdict"]["sentence"], align(files)]
+    if (n_missing := count_missing(result["arms"])) > 0:
+        parts.append(
+            f"{n_missing:,} merges got no usable reply, and their groups are left out; try them "
+            f"again with\n{command} --retry-failed"
+        )
     return "\n\n".join(parts)
 
 
@@ -116,5 +126,5 @@ def write_mean(value: float | None) -> str:
 
 def write_parameters(parameters: Mapping[str, float]) -> str:
     """Parameters as an arm is written with them."""
-    told = "&".join(f"{name}={value:g}" for name, value in parameters.items())
+    told = "&".join(f"{name}={value!r}" for name, value in parameters.items())
     return f"?{told}" if told else ""

@@ -96,3 +96,8 @@ def test_an_arm_asks_as_a_run_with_its_settings_would():
     request = requests_of(arm, SETTINGS).merge(GROUP, 0)
     assert (request.model, request.temperature) == ("other", 0.5)
     assert settings_of(arm, SETTINGS).prompt == "merge/v1"
+
+
+def test_a_large_number_is_read_as_it_was_written():
+    arm = parse_arm("B=merge/v2?temperature=0.1234567&max_output_tokens=1234567", SETTINGS)
+    assert parse_arm(f"B={arm.description}", SETTINGS) == arm

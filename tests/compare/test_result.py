@@ -100,3 +100,8 @@ def test_a_result_is_json_without_any_nan(tmp_path):
 
 def test_numbers_have_six_digits_and_what_is_none_is_null():
     assert rounded({"a": (1.23456789, float("nan"), np.inf, 3)}) == {"a": [1.23457, None, None, 3]}
+
+
+def test_arms_that_merge_nothing_are_not_recommended(tmp_path):
+    sentence = compare(tmp_path, [KEPT] * 20, [KEPT] * 20)["verdict"]["sentence"]
+    assert "choose neither" in sentence

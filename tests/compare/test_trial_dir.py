@@ -50,7 +50,7 @@ def test_arms_and_groups_may_be_added_and_what_was_found_out_is_kept():
         (Trial(100, (B, A)), "arm A=merge/v1@m of this run is now B="),
         (Trial(100, (A, replace(B, hash="9"))), "its prompt has changed"),
         (Trial(100, (A, replace(B, parameters={}))), "is now B=merge/v2@m"),
-        (Trial(100, (A, B), {"judge/v2": "new"}), "prompt of the judge"),
+        (Trial(100, (A, B), {"judge/v2": "new"}), "judge"),
     ],
 )
 def test_a_run_keeps_what_it_began_with(later, named):

@@ -230,3 +230,17 @@ def test_worse_is_only_asked_of_what_can_be_worse(name):
 def test_no_comparison_has_no_verdict():
     with pytest.raises(ValueError, match="two arms"):
         judge_all([])
+
+
+def test_an_arm_that_was_not_measured_is_named_and_left_out_of_the_choice():
+    values = np.ones(60)
+    none = np.full(60, np.nan)
+    worse = np.repeat([0.0, 1.0], 30)
+    pairs = [
+        ArmPair("A", "B", 60, (Paired(PASSED, values, worse),)),
+        ArmPair("A", "C", 60, (Paired(PASSED, values, none),)),
+        ArmPair("B", "C", 60, (Paired(PASSED, worse, none),)),
+    ]
+    verdict = judge_all(compare_arms(pairs, 1))
+    assert (verdict.kind, verdict.winner) == ("win", "A")
+    assert verdict.sentence.startswith("Nothing can be said of C")
