@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python -m mergeit_async run examples/instructions.jsonl --out demo-run
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

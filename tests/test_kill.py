@@ -1,6 +1,6 @@
 """Runs that are killed at any moment and resumed end with the bytes of an undisturbed run.
 
-`MERGEIT_KILLS` sets how many (25 in the suite, more with `make soak`).
+`MERGEIT_KILLS` sets how many (15 in the suite, more with `make soak`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.running import (
 )
 
 IN_FLIGHT = 6
-KILLS = int(os.environ.get("MERGEIT_KILLS", "25"))
+KILLS = int(os.environ.get("MERGEIT_KILLS", "15"))
 SIMULATOR = SimulatorSettings(
     latency_s=0.05,
     latency_sigma=0.5,
