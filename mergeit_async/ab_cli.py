@@ -16,7 +16,7 @@ from mergeit_async.compare.differing import describe_differing
 from mergeit_async.compare.forecast import forecast
 from mergeit_async.compare.result import Result, foresee_trial, measured
 from mergeit_async.compare.trial_dir import TrialDir
-from mergeit_async.compare.verdict import find_worse
+from mergeit_async.compare.verdict import check_comparable, find_worse
 from mergeit_async.console import show
 from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.errors import UsageError
@@ -72,7 +72,7 @@ def ab(
         return
     job = AbJob.begin(settings, arms, groups, out)
     if fail_if_worse is not None:
-        check_metric(fail_if_worse, job)
+        check_comparable(fail_if_worse, measured(job.trial, job.settings, job.prices))
     finish(job, as_json, fail_if_worse=fail_if_worse)
 
 
@@ -120,16 +120,6 @@ def foresee(job: AbJob, sample: Sequence[PlannedGroup]) -> str:
     told = foresee_trial(job.trial, job.settings, job.prices, len(sample))
     arms = align((f"arm {arm.name}", arm.description) for arm in job.trial.arms)
     return f"{arms}\n{foresight_text(told, effort, len(job.trial.arms))}"
-
-
-def check_metric(name: str, job: AbJob) -> None:
-    """Raise `UsageError` before anything is sent where no arm can be worse by this metric."""
-    metrics = measured(job.trial, job.settings, job.prices)
-    fit = [each.name for each in metrics if each.direction != "neither" and each.in_family]
-    if name not in fit:
-        raise UsageError(
-            f"--fail-if-worse {name!r} is not measured here; choose among {', '.join(fit)}."
-        )
 
 
 def leave_if_worse(result: Result, metric: str) -> None:

@@ -29,7 +29,10 @@ class Work(Protocol):
 
     run_dir: RunDir
     progress: Progress
-    is_draining: bool
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it has been told to."""
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished."""

@@ -23,7 +23,7 @@ from mergeit_async.config import Settings, change
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.export import Exporter, Origin, Summary
 from mergeit_async.engine.file_system import refuse_network
-from mergeit_async.engine.identity import identify
+from mergeit_async.engine.identity import Identity, identify
 from mergeit_async.engine.inspector import Knowledge, open_inspector
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.lanes import prepare_servers
@@ -35,10 +35,10 @@ from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.prompts import Prompts, find_prompts
 from mergeit_async.engine.referee import Referee
 from mergeit_async.engine.requests import Requests
-from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.run_dir import Record, RunDir, Stamp, check_reopened
 from mergeit_async.engine.run_errors import readable_errors
 from mergeit_async.engine.session import Session, open_session
-from mergeit_async.engine.status import count_unpriced
+from mergeit_async.engine.status import describe_unpriced
 from mergeit_async.engine.tables import (
     connect_reader,
     connect_writer,
@@ -46,7 +46,8 @@ from mergeit_async.engine.tables import (
     has_entries,
     has_only_failures,
 )
-from mergeit_async.engine.tuning import watch_tuning
+from mergeit_async.engine.tuning import following_tuning
+from mergeit_async.engine.under_way import UnderWay
 from mergeit_async.errors import StoppedError, UsageError
 from mergeit_async.records import Outcome
 
@@ -70,9 +71,7 @@ class Job:
         self._is_new = is_new
         self._prompts = prompts
         self._planner = Planner(run, self.settings, record.identity, self.progress)
-        self._pipeline: Pipeline[Any] | None = None
-        self._before_pipeline: anyio.CancelScope | None = None
-        self.is_draining = False
+        self._under_way = UnderWay()
 
     @classmethod
     def begin(cls, settings: Settings, out: Path) -> Job:
@@ -106,27 +105,22 @@ class Job:
         if not settings.allow_network_fs:
             refuse_network(path)
         prompts = find_prompts(settings)
-        # Stored vectors are not read again from where they came from.
-        vectors = begun.identity.vectors if run.plan.vectors.exists() else None
-        dataset = dataset_now(run, begun, settings.dataset)
-        now = identify(settings, dataset, prompts, vectors)
-        if changed := begun.identity.difference(now):
-            raise UsageError(
-                f"Cannot resume {path}: {changed} has changed since the run began; restore it, or "
-                f"begin a new run with another --out and --reuse {path}."
-            )
-        stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
+
+        def identify_now(dataset: str, vectors: str | None) -> Identity:
+            return identify(settings, dataset, prompts, vectors)
+
+        record = check_reopened(run, begun, settings, identify_now)
         prices = prepare_servers(settings, prompts, begun.prices)
-        record = replace(begun, settings=settings, stamp=stamp, prices=prices)
-        return cls(run, record, prompts, is_new=False)
+        return cls(run, replace(record, prices=prices), prompts, is_new=False)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is started."""
+        return self._under_way.is_draining
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished and committed, then `run` raises."""
-        self.is_draining = True
-        if self._pipeline is not None:
-            self._pipeline.drain()
-        elif self._before_pipeline is not None:
-            self._before_pipeline.cancel()
+        self._under_way.drain()
 
     async def run(
         self,
@@ -151,10 +145,8 @@ class Job:
             if retry_failed:
                 # An unfinished run has no result: it appears again when the retries have ended.
                 self.run_dir.merged.unlink(missing_ok=True)
-            with anyio.CancelScope() as self._before_pipeline:
+            with self._under_way.cancellable():
                 await self._merge(observe, retry_failed)
-            if self._before_pipeline.cancelled_caught:
-                raise StoppedError("Stopped on request; nothing was in flight.")
             self._refuse_total_failure()
             return await anyio.to_thread.run_sync(self._export)
 
@@ -210,7 +202,7 @@ class Job:
                 self.progress.count(outcome)
                 observe(outcome)
 
-            self._pipeline = Pipeline(
+            pipeline = Pipeline(
                 merger,
                 journal.finished,
                 workers=workers,
@@ -218,9 +210,7 @@ class Job:
                 on_error=self.progress.stop,
                 prepare=prepare,
             )
-            if self.is_draining:
-                self._pipeline.drain()
-            await self._pipeline.run(self._planner.topics())
+            await self._under_way.run(pipeline, self._planner.topics())
 
     async def _choose_merger(
         self, journal: Journal, stack: AsyncExitStack
@@ -233,12 +223,12 @@ class Job:
             merger = ComposeMerger(self._planner.load_group, journal, inspector)
             return merger, COMPOSE_WORKERS, anyio.lowlevel.checkpoint
         session = await stack.enter_async_context(
-            open_session(settings, self._record.prices, journal, self._stop)
+            open_session(settings, self._record.prices, journal, self._under_way.stop)
         )
-        self._tell_unpriced()
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(watch_tuning, self.run_dir.tuning, self._tune(session))
+        self.progress.notices += describe_unpriced(self.run_dir, self._record)
+        await stack.enter_async_context(
+            following_tuning(self.run_dir.tuning, partial(self._tune, session))
+        )
         self.progress.session = session
         requests = Requests(settings, self._prompts)
         referee = None
@@ -266,30 +256,11 @@ class Job:
             self.run_dir.write_record(self._record)
         requests.settle(**self._record.identity.forms)
 
-    def _tell_unpriced(self) -> None:
-        """A cap does not know what earlier calls cost that were made without a price."""
-        sheets = (sheet for each in self._record.prices.values() for sheet in each.values())
-        has_cost = any(sheet.prompt or sheet.completion for sheet in sheets)
-        if self.settings.max_cost is None or not has_cost:
-            return
-        if count := count_unpriced(self.run_dir):
-            self.progress.notices.append(
-                f"{count:,} calls were made before a price was known and count as $0 of --max-cost."
-            )
-
-    def _stop(self, error: Exception) -> None:
-        if self._pipeline is not None:
-            self._pipeline.drain(error)
-
-    def _tune(self, session: Session) -> Callable[[dict[str, Any]], None]:
-        def apply(changes: dict[str, Any]) -> None:
-            session.tune(changes)
-            if self._pipeline is not None:
-                self._pipeline.widen(WORKERS_PER_PLACE * session.limiter.places)
-            self._record = replace(self._record, settings=change(self.settings, changes))
-            self.run_dir.write_record(self._record)
-
-        return apply
+    def _tune(self, session: Session, changes: dict[str, Any]) -> None:
+        session.tune(changes)
+        self._under_way.widen(WORKERS_PER_PLACE * session.limiter.places)
+        self._record = replace(self._record, settings=change(self.settings, changes))
+        self.run_dir.write_record(self._record)
 
     @contextmanager
     def _discarded_if_unusable(self) -> Iterator[None]:

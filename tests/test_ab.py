@@ -17,7 +17,15 @@ import orjson
 import pytest
 
 from mergeit_async.simulator.settings import SimulatorSettings
-from tests.running import asking, call, simulated, start, wait_until, write_dataset
+from tests.running import (
+    asking,
+    call,
+    simulated,
+    start,
+    started,
+    wait_until,
+    write_dataset,
+)
 
 SIMULATOR = SimulatorSettings(latency_s=0.02, flaw_rate=0.3, fault_rate=0.05, seed=5)
 JUDGED = ("--judge", "sim-judge", "--max-in-flight", "6")
@@ -269,3 +277,14 @@ def test_one_price_is_not_taken_for_two_models(dataset, tmp_path):
     options = comparing(dataset, tmp_path / "ab", "http://127.0.0.1:9/v1", arms)
     done = call(*options, "--price-in", "1", "--price-out", "2")
     assert (done.returncode, "large, small" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_comparison_under_way_takes_other_limits(tmp_path):
+    dataset, out = write_dataset(tmp_path / "rows.jsonl", 600), tmp_path / "ab"
+    with simulated(SimulatorSettings(latency_s=0.5)) as server:
+        options = comparing(dataset, out, server.url, groups=200)
+        with started(*options, "--max-in-flight", "3"):
+            wait_until(lambda: server.stats.answered >= 10, 60)
+            assert server.stats.peak_in_flight == 3
+            assert call("tune", out, "--max-in-flight", "24").returncode == 0
+            wait_until(lambda: server.stats.in_flight >= 20, 10)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
-from mergeit_async.compare.arm_merger import place_of
+from mergeit_async.compare.arm_merger import all_at_once, place_of, take_turns
 from mergeit_async.compare.arms import count_samples, parse_arms
 from mergeit_async.compare.judging import Verdicts
 from mergeit_async.compare.result import Result, write_result
@@ -31,6 +31,7 @@ from mergeit_async.compare.trial_dir import (
 from mergeit_async.config import Settings, change
 from mergeit_async.data.dataset import dataset_digest
 from mergeit_async.engine.file_system import refuse_network
+from mergeit_async.engine.identity import Identity
 from mergeit_async.engine.inspector import open_inspector
 from mergeit_async.engine.journal import Journal, open_journal
 from mergeit_async.engine.mergers import Merger
@@ -39,11 +40,14 @@ from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.engine.planner import Planner
 from mergeit_async.engine.prices import Prices
 from mergeit_async.engine.progress import Progress
-from mergeit_async.engine.run_dir import Record, RunDir, Stamp, dataset_now
+from mergeit_async.engine.run_dir import Record, RunDir, Stamp, check_reopened
 from mergeit_async.engine.run_errors import readable_errors
-from mergeit_async.engine.session import open_session
+from mergeit_async.engine.session import Session, open_session
+from mergeit_async.engine.status import describe_unpriced
 from mergeit_async.engine.tables import connect_reader, has_outcomes, readable
-from mergeit_async.errors import StoppedError, UsageError
+from mergeit_async.engine.tuning import following_tuning
+from mergeit_async.engine.under_way import UnderWay
+from mergeit_async.errors import UsageError
 from mergeit_async.records import Outcome
 
 Tell = Callable[[Sequence[PlannedGroup]], None]
@@ -64,12 +68,10 @@ class AbJob:
         self.trial = trial
         self._kept = kept
         self.progress = Progress()
-        self.is_draining = False
         self._dir = TrialDir(run)
         self._record = record
         self.planner = Planner(run, self.settings, record.identity, self.progress)
-        self._pipeline: Pipeline[Any] | None = None
-        self._before_pipeline: anyio.CancelScope | None = None
+        self._under_way = UnderWay()
 
     @classmethod
     def begin(cls, settings: Settings, arms: Sequence[str], n_groups: int, out: Path) -> AbJob:
@@ -110,25 +112,22 @@ class AbJob:
         grown = replace(grown, arms=kept.arms + new)
         if not settings.allow_network_fs:
             refuse_network(run.path)
-        vectors = begun.identity.vectors if run.plan.vectors.exists() else None
-        dataset = dataset_now(run, begun, settings.dataset)
-        now = identify_trial(settings, dataset, grown, vectors)
-        if changed := begun.identity.difference(now):
-            raise UsageError(
-                f"Cannot go on with {run.path}: {changed} has changed since the run began; restore "
-                f"it, or begin a new run with another --out and --reuse {run.path}."
-            )
-        stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
+
+        def identify_now(dataset: str, vectors: str | None) -> Identity:
+            return identify_trial(settings, dataset, grown, vectors)
+
+        record = check_reopened(run, begun, settings, identify_now)
         prices = find_all_prices(settings, grown.arms, begun.prices)
-        return cls(run, Record(settings, now, stamp, prices), grown, kept)
+        return cls(run, replace(record, prices=prices), grown, kept)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is started."""
+        return self._under_way.is_draining
 
     def drain(self) -> None:
         """Start nothing more; what is in flight is finished and committed, then `run` raises."""
-        self.is_draining = True
-        if self._pipeline is not None:
-            self._pipeline.drain()
-        elif self._before_pipeline is not None:
-            self._before_pipeline.cancel()
+        self._under_way.drain()
 
     async def run(
         self,
@@ -144,12 +143,10 @@ class AbJob:
         with self._working():
             if retry_failed:
                 self._dir.forget_result()
-            with anyio.CancelScope() as self._before_pipeline:
+            with self._under_way.cancellable():
                 sample = await anyio.to_thread.run_sync(self._plan, abandon_on_cancel=True)
                 tell(sample)
                 verdicts = await self._work(sample, retry_failed)
-            if self._before_pipeline.cancelled_caught:
-                raise StoppedError("Stopped on request; nothing was in flight.")
             self.progress.enter("comparing")
             return await anyio.to_thread.run_sync(
                 write_result, self._dir, self.trial, self._record, sample, verdicts
@@ -170,6 +167,8 @@ class AbJob:
         """Alone in the directory, which tells what the run is from here on."""
         with self.run_dir.locked(), readable_errors(self.run_dir):
             self.run_dir.clear_leftovers()
+            # What an earlier session was asked for is part of the record since then.
+            self.run_dir.tuning.unlink(missing_ok=True)
             self.run_dir.plan.path.mkdir(parents=True, exist_ok=True)
             if self._kept is None:
                 # Before the other record: without it, this would look like a run that merges all.
@@ -214,7 +213,11 @@ class AbJob:
         self, stack: AsyncExitStack, journal: Journal, sample: Sequence[PlannedGroup]
     ) -> Verdicts | None:
         session = await stack.enter_async_context(
-            open_session(self.settings, self._record.prices, journal, self._stop)
+            open_session(self.settings, self._record.prices, journal, self._under_way.stop)
+        )
+        self.progress.notices += describe_unpriced(self.run_dir, self._record)
+        await stack.enter_async_context(
+            following_tuning(self.run_dir.tuning, partial(self._tune, session))
         )
         self.progress.session = session
         stages = Stages(self.settings, self.trial, self.planner.load_group, session, journal)
@@ -225,13 +228,16 @@ class AbJob:
         )
         workers = WORKERS_PER_PLACE * session.limiter.places
         await self._stream(
-            stages.merging(inspector), stages.turns(sample), workers, journal.finished
+            stages.merging(inspector),
+            take_turns(sample, len(self.trial.arms)),
+            workers,
+            journal.finished,
         )
         if self.settings.judge is None:
             return None
         self.progress.enter("judging", len(sample))
         judging = stages.judging(self.run_dir.journal)
-        await self._stream(judging, stages.all_at_once(sample), workers)
+        await self._stream(judging, [all_at_once(sample)], workers)
         return judging.verdicts(sample)
 
     async def _stream(
@@ -242,23 +248,23 @@ class AbJob:
         finished: Container[int] | None = None,
     ) -> None:
         """Send `topics` through `merger`; only with `finished` are they merges, and counted."""
-        self._pipeline = Pipeline(
+        pipeline = Pipeline(
             merger,
             () if finished is None else finished,
             workers=workers,
             observe=self._count_judged if finished is None else self.progress.count,
             on_error=self.progress.stop,
         )
-        if self.is_draining:
-            self._pipeline.drain()
-        await self._pipeline.run(topics)
+        await self._under_way.run(pipeline, topics)
 
     def _count_judged(self, _: Outcome) -> None:
         self.progress.done += 1
 
-    def _stop(self, error: Exception) -> None:
-        if self._pipeline is not None:
-            self._pipeline.drain(error)
+    def _tune(self, session: Session, changes: dict[str, Any]) -> None:
+        session.tune(changes)
+        self._under_way.widen(WORKERS_PER_PLACE * session.limiter.places)
+        self._record = replace(self._record, settings=change(self.settings, changes))
+        self.run_dir.write_record(self._record)
 
 
 def has_merged(run: RunDir) -> bool:

@@ -56,3 +56,8 @@ def take_turns(groups: Sequence[PlannedGroup], n_arms: int) -> Iterator[PlannedT
         turns = [(at + turn) % n_arms for turn in range(n_arms)]
         placed = tuple(group._replace(position=place_of(arm, group.position)) for arm in turns)
         yield PlannedTopic(group.topic, group.position, NO_ROWS, NO_ROWS, placed)
+
+
+def all_at_once(groups: Sequence[PlannedGroup]) -> PlannedTopic:
+    """Each group once, in the order of the sample."""
+    return PlannedTopic(0, 0, NO_ROWS, NO_ROWS, tuple(groups))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from mergeit_async.compare.arm_merger import NO_ROWS, ArmMerger, take_turns
+from mergeit_async.compare.arm_merger import ArmMerger
 from mergeit_async.compare.arms import Arm, requests_of, settings_of
 from mergeit_async.compare.judging import Judging
 from mergeit_async.compare.preferring import Preferring
@@ -16,7 +16,7 @@ from mergeit_async.config import Settings
 from mergeit_async.engine.inspector import Inspector, Knowledge
 from mergeit_async.engine.journal import Journal
 from mergeit_async.engine.mergers import ChatMerger
-from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
+from mergeit_async.engine.plan_folder import PlannedGroup
 from mergeit_async.engine.probe import Probe
 from mergeit_async.engine.prompts import find_prompts
 from mergeit_async.engine.referee import Referee
@@ -77,10 +77,6 @@ class Stages:
             ]
         )
 
-    def turns(self, sample: Sequence[PlannedGroup]) -> Iterator[PlannedTopic]:
-        """The sampled groups for each arm."""
-        return take_turns(sample, len(self._trial.arms))
-
     def judging(self, journal: Path) -> Judging:
         """Judges what all arms made of a group, as the `journal` has it."""
         assert self._settings.judge is not None, "a run without a judge"
@@ -102,10 +98,6 @@ class Stages:
             preferring,
             caller,
         )
-
-    def all_at_once(self, sample: Sequence[PlannedGroup]) -> Iterator[PlannedTopic]:
-        """The sampled groups, once."""
-        yield PlannedTopic(0, 0, NO_ROWS, NO_ROWS, tuple(sample))
 
     async def _settle_arm(self, arm: Arm, probe: Probe) -> Arm:
         if arm.forms:

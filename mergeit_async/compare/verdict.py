@@ -120,17 +120,22 @@ def _leave_out(
     return replace(verdict, sentence=missing + verdict.sentence)
 
 
+def check_comparable(metric: str, measured: Sequence[Metric]) -> None:
+    """Raise UsageError where by `metric` no arm can be called worse than another."""
+    fit = [each.name for each in measured if each.direction != "neither" and each.in_family]
+    if metric not in fit:
+        raise UsageError(
+            f"No arm can be called worse by {metric!r}; choose among {', '.join(fit)}."
+        )
+
+
 def find_worse(comparisons: Sequence[Comparison], metric: str) -> list[tuple[str, str]]:
     """The arms established to be worse in `metric` than another: (worse, better).
 
     Raises UsageError for a metric that was not measured, or that has no better and worse.
     """
     known = {each.name: each for comparison in comparisons for each in comparison.metrics}
-    fit = [name for name, each in known.items() if each.direction != "neither" and each.in_family]
-    if metric not in fit:
-        raise UsageError(
-            f"No arm can be called worse by {metric!r}; choose among {', '.join(fit)}."
-        )
+    check_comparable(metric, list(known.values()))
     worse = []
     for comparison in comparisons:
         effect = comparison.effect(metric)

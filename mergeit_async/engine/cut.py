@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mergeit_async.engine.plan_folder import PlannedGroup, PlannedTopic
 from mergeit_async.filtering.pair import PairedGroup
+from mergeit_async.filtering.partition import split_labels
 from mergeit_async.filtering.whole_plan import WholePlan
 
 
@@ -24,9 +25,8 @@ def cut_plan(
         groups[topic].append(group)
         for member in group.members[1:]:
             is_lent[member] = labels[member] != topic
-    order = np.argsort(labels, kind="stable")
     position = 0
-    for topic, members in enumerate(np.split(order, np.cumsum(np.bincount(labels))[:-1])):
+    for topic, members in enumerate(split_labels(labels)):
         planned = tuple(place_groups(groups[topic], topic, position, rows))
         selected, lent = members[plan.stays[members]], members[is_lent[members]]
         yield PlannedTopic(topic, position, rows[members], rows[selected], planned, rows[lent])

@@ -33,6 +33,7 @@ from mergeit_async.engine.progress import Progress
 from mergeit_async.engine.run_dir import RunDir
 from mergeit_async.filtering.embedding import Embedder
 from mergeit_async.filtering.neighbours import Neighbours, find_neighbours
+from mergeit_async.filtering.partition import split_labels
 from mergeit_async.filtering.reduce import reduce_vectors
 from mergeit_async.filtering.select import topic_budgets
 from mergeit_async.filtering.topic_plan import PlanSettings, plan_topic
@@ -240,11 +241,10 @@ class Planner:
         self, unique: NDArray[np.int64], vectors: NDArray[np.float16], labels: NDArray[np.int32]
     ) -> MakeTopic:
         """Plans a topic when its turn has come."""
-        budgets = self._budgets(labels)
-        order, ends = np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))
+        budgets, topics = self._budgets(labels), split_labels(labels)
 
         def make(topic: int, position: int) -> PlannedTopic:
-            members = order[ends[topic - 1] if topic else 0 : ends[topic]]
+            members = topics[topic]
             own, rows = vectors[members].astype(np.float32), unique[members]
             # The matrices of a topic are small: more threads would only wait for one another.
             with self._threads.limit(limits=1, user_api="blas"):

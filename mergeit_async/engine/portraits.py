@@ -11,6 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from mergeit_async.data.store import RowStore
+from mergeit_async.filtering.partition import split_labels
 from mergeit_async.filtering.portrait import key_words, typical_rows
 from mergeit_async.merging.function_words import FUNCTION_WORDS
 
@@ -46,8 +47,7 @@ def paint_topics(
     labels: NDArray[np.int32],
 ) -> list[TopicPortrait]:
     """A portrait of each topic; `rows` are the places in `store` of the labelled `vectors`."""
-    order = np.argsort(labels, kind="stable")
-    topics = np.split(order, np.cumsum(np.bincount(labels))[:-1]) if len(labels) else []
+    topics = split_labels(labels)
     read = [_spread(members, ROWS_READ) for members in topics]
     texts = [store[int(row)].text for members in read for row in rows[members]]
     read_labels = np.repeat(np.arange(len(read), dtype=np.int32), [len(some) for some in read])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import tomli_w
@@ -215,6 +215,30 @@ class RunDir:
             yield
         finally:
             lock.release()
+
+
+def check_reopened(
+    run: RunDir,
+    begun: Record,
+    settings: Settings,
+    identify: Callable[[str, str | None], Identity],
+) -> Record:
+    """The record of a run that goes on with `settings`, at the prices it began with.
+
+    `identify` tells what it is now, by the hashes of its dataset and of vectors that are stored
+    already. Raises `UsageError` where that is not what it began as.
+    """
+    # Stored vectors are not read again from where they came from.
+    vectors = begun.identity.vectors if run.plan.vectors.exists() else None
+    now = identify(dataset_now(run, begun, settings.dataset), vectors)
+    if changed := begun.identity.difference(now):
+        raise UsageError(
+            f"Cannot resume {run.path}: {changed} has changed since the run began; restore it, or "
+            f"begin a new run with another --out and --reuse {run.path}."
+        )
+    stamp = Stamp.of(settings.dataset) if settings.dataset.exists() else begun.stamp
+    identity = replace(now, forms=begun.identity.forms)
+    return Record(settings, identity, stamp, begun.prices)
 
 
 def dataset_now(run: RunDir, begun: Record, path: Path) -> str:

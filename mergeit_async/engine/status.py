@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from mergeit_async.engine.portraits import TopicPortrait, read_portraits
-from mergeit_async.engine.run_dir import LOCK, RunDir
+from mergeit_async.engine.run_dir import LOCK, Record, RunDir
 from mergeit_async.engine.tables import SPENT, connect_reader, readable
 
 BY_STATUS = "SELECT status, count(*) FROM outcomes GROUP BY status"
@@ -118,10 +118,17 @@ def read_status(run: RunDir) -> RunStatus:
         )
 
 
-def count_unpriced(run: RunDir) -> int:
-    """How many calls of earlier sessions count $0, as no price was known then."""
+def describe_unpriced(run: RunDir, record: Record) -> list[str]:
+    """What a cap does not know: what earlier calls cost that were made without a price."""
+    sheets = [sheet for each in record.prices.values() for sheet in each.values()]
+    if record.settings.max_cost is None or not any(
+        sheet.prompt or sheet.completion for sheet in sheets
+    ):
+        return []
     with closing(connect_reader(run.journal)) as journal:
-        return int(journal.execute(UNPRICED).fetchone()[0])
+        count = int(journal.execute(UNPRICED).fetchone()[0])
+    told = f"{count:,} calls were made before a price was known and count as $0 of --max-cost."
+    return [told] if count else []
 
 
 def state_of(run: RunDir) -> str:

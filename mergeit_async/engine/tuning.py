@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,19 @@ def refuse_overridden(settings: Settings, changes: Mapping[str, Any]) -> None:
                     f"{server.url} has its own {name.replace('_', '-')}, which tune does not "
                     "change; stop the run and give `resume` another --base-url."
                 )
+
+
+@asynccontextmanager
+async def following_tuning(
+    path: Path, apply: Callable[[dict[str, Any]], None]
+) -> AsyncIterator[None]:
+    """Look at `path` while the block runs, as `watch_tuning` does."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch_tuning, path, apply)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 async def watch_tuning(path: Path, apply: Callable[[dict[str, Any]], None]) -> None:

@@ -86,7 +86,7 @@ def smooth_vectors(vectors: NDArray[np.float32], neighbours: Neighbours) -> NDAr
 def _surroundings(
     grid: NDArray[np.float32], cells: list[NDArray[np.int64]]
 ) -> Iterator[NDArray[np.int64]]:
-    """For each cell its rows and those of the nearest cells, rising: 6,144 or one cell more."""
+    """For each cell its rows and those of the nearest cells, rising: 16,384 or one cell more."""
     means = np.stack([grid[cell].mean(axis=0, dtype=np.float64) for cell in cells])
     centroids = snap_to_grid(means)
     squares = np.square(centroids).sum(axis=1)

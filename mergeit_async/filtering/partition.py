@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,15 @@ def split_rows(points: NDArray[np.float32], seed: int) -> list[NDArray[np.int64]
     for _ in range(CELL_ROUNDS):
         centres = mean_points(points, labels, centres)
         labels = nearest_centre(points, centres)
-    order, ends = np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))
-    cells = (cell for cell in np.split(order, ends[:-1]) if len(cell))
-    return [part for cell in cells for part in _cut(cell)]
+    return [part for cell in split_labels(labels) if len(cell) for part in _cut(cell)]
+
+
+def split_labels(labels: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:
+    """The rows of each label from 0 on, rising; (n_rows,) `labels` of none are no parts."""
+    if not len(labels):
+        return []
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
 
 
 def nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from mergeit_async.filtering.cover import cover_rows
 from mergeit_async.filtering.neighbours import Neighbours, find_neighbours
 from mergeit_async.filtering.pair import PairedGroup, best_first, first_match
+from mergeit_async.filtering.partition import split_labels
 from mergeit_async.filtering.topic_plan import PlanSettings, renumber, thin_topic
 
 
@@ -58,7 +58,7 @@ def _thin(
     if settings.selection == "global":
         kept[cover_rows(neighbours, total)] = True
         return kept
-    for topic, rows in enumerate(_topics(labels)):
+    for topic, rows in enumerate(split_labels(labels)):
         kept[rows[thin_topic(vectors[rows], int(budgets[topic]), settings.selection)]] = True
     return kept
 
@@ -79,12 +79,7 @@ def _pair(
         near = neighbours if kept.all() else find_neighbours(vectors[rows], seed=0)
         return renumber(best_first(vectors[rows], near, threshold, size), rows)
     found: list[PairedGroup] = []
-    for topic in _topics(labels):
+    for topic in split_labels(labels):
         members = topic[kept[topic]]
         found += renumber(first_match(vectors[members], threshold, size), members)
     return tuple(sorted(found, key=lambda group: group.members))
-
-
-def _topics(labels: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
-    order = np.argsort(labels, kind="stable")
-    yield from np.split(order, np.cumsum(np.bincount(labels))[:-1])
