@@ -216,6 +216,8 @@ def test_the_page_needs_nothing_else_and_rows_are_no_markup_in_it(tmp_path):
     found.feed(page)
     assert (found.links, "script" in found.tags) == ([], False)
     assert "&lt;script" in page
+    arms = orjson.loads((tmp_path / "ab" / "ab.json").read_bytes())["arms"]
+    assert all(f"{arm['prompt']} {arm['hash'][:12]}" in page for arm in arms)
 
 
 def test_status_and_report_know_an_ab_run(dataset, tmp_path):

@@ -47,6 +47,9 @@ def test_a_run_is_shown_with_its_rows_while_it_is_stopped_and_when_it_has_ended(
     write_report_page(RunDir(tmp_path / "run"), report)
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(f"{reason}</h3>" in page for reason in report.refused)
+    assert all(
+        f"{name} {hash_[:12]}" in page for name, hash_ in report.record.identity.prompts.items()
+    )
     assert call("report", tmp_path / "run").returncode == 0
 
 
